@@ -1,0 +1,15 @@
+//! Millrace's decisions, as a pipeline of pure functions:
+//!
+//! ```text
+//! pod facts + settings ─ decide ─▶ Decision ─ plan ─▶ Plan ─ write ─▶ bytes, text ─ apply ─▶ kernel
+//!                           │                          │  ▲                                    │
+//!                        Reason                     trace │ compare ◀── read ◀── inspect ◀─────┘
+//! ```
+//!
+//! Everything above `apply` and `inspect` is here. This crate does no I/O, reads no clock and no environment,
+//! draws no randomness and knows no Kubernetes types: whatever it needs is an argument, whatever it finds is a result.
+
+pub mod dialect;
+pub mod pod;
+pub mod rules;
+pub mod settings;

@@ -1,0 +1,3 @@
+//! This machine: network namespaces, netfilter, files and one socket. Blocking, Linux only.
+//!
+//! It spends what `millrace-core` decided and decides nothing itself; it never talks to an API server.

@@ -1,0 +1,6 @@
+//! What the tests stand on: throw-away network namespaces with real packets in them, and the list of tests
+//! that could not run because a component is missing.
+//!
+//! Never part of a shipped binary: the product's crates name it under dev-dependencies only.
+
+pub mod absent;

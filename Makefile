@@ -1,0 +1,26 @@
+# Two commands matter: `make demo` and `make test`. Each target delegates to scripts/, which installs what it needs by itself
+# and says what it installs. CI runs the same targets.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check golden install-deps clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## bookinfo on this machine, redirected from outside and proved by real traffic (root); ARGS=--keep leaves it running
+	@scripts/demo $(ARGS)
+
+test: ## every test once; ends with "N passed, 0 failed, K skipped" (root)
+	@scripts/test $(ARGS)
+
+check: ## what to run before a commit: format, lints, house rules; seconds when warm
+	@scripts/check
+
+golden: ## rewrites the golden files; review the diff
+	@UPDATE_GOLDEN=1 cargo test -q --workspace golden
+
+install-deps: ## installs what all targets need, and nothing else (root)
+	@scripts/install demo test size bench
+
+clean: ## removes what was built
+	@cargo clean

@@ -4,6 +4,8 @@
 //! a dialect reads that does not fit is *foreign* by construction and can be reported but never planned.
 //! Nothing here knows pods, settings' meaning or any dialect.
 
+pub mod plan;
+
 use crate::settings::{Interface, PortRange};
 use ipnet::IpNet;
 use std::collections::BTreeMap;

@@ -1,0 +1,331 @@
+//! The house rules that a compiler cannot see: who may import whom, how long a file and a function may be, what opens a file.
+//!
+//! The table of imports below is the map of ARCHITECTURE.md as data. An import that is not in it fails here by name;
+//! changing the table is a decision and belongs into the same commit, with its reason.
+
+mod source;
+
+use source::{File, Import};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A module (with all below it, unless a longer row matches), and the modules it may import.
+///
+/// An entry names exactly one module; with `::*` it also names all below it. `a{X, Y}` allows only these items of `a`.
+const IMPORTS: &[(&str, &[&str])] = &[
+    // core: deciding knows nothing of packets, planning nothing of pods, a dialect nothing of settings (M9).
+    ("core", &[]),
+    ("core::pod", &[]),
+    ("core::settings", &[]),
+    ("core::knobs", &["core::knobs::*", "core::settings", "core::pod"]),
+    ("core::policy", &["core::pod", "core::settings", "core::knobs::*", "core::stamp"]),
+    ("core::stamp", &["core::settings", "core::policy", "core::knobs::*"]),
+    ("core::ask", &["core::pod", "core::settings", "core::policy", "core::stamp"]),
+    ("core::record", &["core::settings", "core::stamp", "core::policy", "core::dialect"]),
+    ("core::cni", &["core::cni::*"]),
+    ("core::conflist", &["core::conflist::*"]),
+    ("core::rules", &["core::settings{Interface, PortRange}"]),
+    ("core::rules::plan", &["core::rules::plan::*", "core::rules", "core::settings"]),
+    ("core::rules::origin", &["core::rules", "core::settings"]),
+    ("core::rules::trace", &["core::rules::trace::*", "core::rules", "core::settings{Interface, PortRange}"]),
+    ("core::rules::compare", &["core::rules", "core::rules::origin"]),
+    ("core::rules::removal", &["core::rules"]),
+    (
+        "core::dialect",
+        &["core::dialect::*", "core::rules", "core::rules::removal", "core::settings{Interface, PortRange}"],
+    ),
+    // host: this machine. A backend knows no plugin, the three programs know nothing of each other.
+    ("host", &[]),
+    ("host::netns", &[]),
+    ("host::netlink", &["core::dialect::wire", "host::netns"]),
+    ("host::files", &[]),
+    ("host::socket", &["core::ask"]),
+    ("host::records", &["core::record", "core::cni", "host::files"]),
+    (
+        "host::backend",
+        &["core::*", "host::backend::*", "host::netlink", "host::netns", "host::routes", "host::restore"],
+    ),
+    ("host::routes", &["core::rules", "core::dialect::wire", "host::netlink", "host::netns"]),
+    ("host::restore", &["core::*", "host::netns"]),
+    (
+        "host::plugin",
+        &[
+            "core::*",
+            "host::plugin::*",
+            "host::backend",
+            "host::netns",
+            "host::records",
+            "host::socket",
+            "host::files",
+        ],
+    ),
+    ("host::init", &["core::*", "host::init::*", "host::backend", "host::netns"]),
+    ("host::validate", &["core::*", "host::netns"]),
+    ("host::inspect", &["core::*", "host::inspect::*", "host::backend", "host::netns"]),
+    ("host::bin", &["core::*", "host::*"]),
+    // cluster: nobody imports the demo, except main.
+    ("cluster", &["cluster::*"]),
+    ("cluster::args", &["core::*"]),
+    ("cluster::facts", &["core::*"]),
+    ("cluster::cli", &["core::*", "host::*", "cluster::args", "cluster::facts", "cluster::cli::*"]),
+    (
+        "cluster::demo",
+        &["core::*", "host::*", "cluster::args", "cluster::facts", "cluster::cli::*", "cluster::demo::*"],
+    ),
+];
+
+/// Words that only the named modules may use, and why.
+const PLACES: &[(&str, &[&str], &str)] = &[
+    (
+        "serde",
+        &[
+            "core::cni",
+            "core::conflist",
+            "core::ask",
+            "core::stamp",
+            "core::record",
+            "host::plugin",
+            "host::inspect",
+            "cluster",
+        ],
+        "serialisable means promised: only wires, and what shows one to people",
+    ),
+    ("unsafe ", &["host::netns"], "one ioctl has no safe wrapper"),
+    ("move_into_", &["host::netns"], "a thread that entered a namespace is spent; only netns knows how"),
+    ("Command::new", &["host::restore", "cluster::demo"], "the plugin runs no other program (M6)"),
+    ("process::exit", &["host::bin", "cluster"], "a library returns"),
+    ("env::var", &["host::bin", "cluster"], "the environment is an argument"),
+    ("env::args", &["host::bin", "cluster"], "the arguments are arguments"),
+    ("println!", &["host::bin", "cluster"], "a library returns what it has to say"),
+    ("thread::sleep", &["cluster::demo"], "wait for an event, with a deadline"),
+];
+
+/// What core never touches: it is given values and returns values.
+const IMPURE: &[&str] = &[
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::os",
+    "std::io",
+    "Instant::now",
+    "SystemTime",
+    "println!",
+    "print!",
+    "eprintln!",
+    "eprint!",
+];
+
+/// Names that say nothing of what is inside.
+const EMPTY_NAMES: &[&str] =
+    &["util", "utils", "common", "helper", "helpers", "misc", "types", "manager", "mod"];
+
+/// In lines that are not blank and not tests; comments count, for they are read too.
+const LONGEST_FILE: usize = 400;
+/// From its `fn` to its closing brace.
+const LONGEST_FUNCTION: usize = 60;
+
+#[test]
+fn imports_are_in_the_table() {
+    check(|file| {
+        let Some(row) = row(&file.module) else {
+            return vec![format!(
+                "module {} has no row in IMPORTS; add one: it is the map of the house",
+                file.module
+            )];
+        };
+        let refused =
+            file.imports().into_iter().filter(|import| !row.iter().any(|entry| allows(entry, import)));
+        refused.map(|import| format!("{} may not import {import}", file.module)).collect()
+    });
+}
+
+#[test]
+fn modules_form_no_cycle() {
+    let edges: BTreeMap<String, Vec<String>> = sources()
+        .iter()
+        .map(|file| (file.module.clone(), file.imports().into_iter().map(|import| import.module).collect()))
+        .collect();
+    let cycles: Vec<String> = edges.keys().filter_map(|start| cycle(start, &edges)).collect();
+    assert!(cycles.is_empty(), "module cycles:\n{}", cycles.join("\n"));
+}
+
+#[test]
+fn files_open_with_what_they_decide() {
+    check(|file| {
+        let opens = file.text.starts_with("//!");
+        if opens { vec![] } else { vec!["does not open with //!".to_owned()] }
+    });
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    check(|file| {
+        let mut found = Vec::new();
+        let lines = file.production().lines().filter(|line| !line.trim().is_empty()).count();
+        if lines > LONGEST_FILE {
+            found.push(format!("{lines} production lines, more than {LONGEST_FILE}"));
+        }
+        for function in file.functions().into_iter().filter(|function| function.lines > LONGEST_FUNCTION) {
+            found.push(format!(
+                "fn {} has {} lines, more than {LONGEST_FUNCTION}",
+                function.name, function.lines
+            ));
+        }
+        found
+    });
+}
+
+#[test]
+fn files_have_telling_names() {
+    check(|file| {
+        let stem = file.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        if EMPTY_NAMES.contains(&stem) { vec![format!("the name {stem} says nothing")] } else { vec![] }
+    });
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let mut found = Vec::new();
+    for file in source::tests(root()).iter().chain(&sources()) {
+        let marks = ["todo!(", "unimplemented!(", "dbg!(", "#[ignore"].into_iter();
+        found.extend(marks.filter(|mark| file.code().contains(mark)).map(|mark| format!("{file}: {mark}")));
+        let notes = ["TODO", "FIXME", "XXX"].into_iter();
+        found.extend(
+            notes.filter(|note| file.comments().contains(note)).map(|note| format!("{file}: {note}")),
+        );
+    }
+    assert!(found.is_empty(), "left for later:\n{}", found.join("\n"));
+}
+
+#[test]
+fn core_touches_nothing() {
+    check(|file| {
+        let pure = file.module == "core" || file.module.starts_with("core::");
+        let words = IMPURE.iter().filter(|word| pure && file.code().contains(*word));
+        words.map(|word| format!("core names {word}")).collect()
+    });
+}
+
+#[test]
+fn words_stay_in_their_places() {
+    check(|file| {
+        let mut found = Vec::new();
+        for (word, places, why) in PLACES {
+            let allowed = places.iter().any(|place| within(&file.module, place));
+            if !allowed && file.code().contains(word) {
+                found.push(format!("names {}: {why}", word.trim()));
+            }
+        }
+        found
+    });
+}
+
+#[test]
+fn crates_point_one_way() {
+    let arrows: [(&str, &[&str]); 4] = [
+        ("core", &[]),
+        ("host", &["millrace-core"]),
+        ("cluster", &["millrace-core", "millrace-host"]),
+        ("rig", &[]),
+    ];
+    for (name, allowed) in arrows {
+        let manifest = std::fs::read_to_string(root().join("crates").join(name).join("Cargo.toml"));
+        let manifest = manifest.expect("every crate has a manifest");
+        let dependencies =
+            manifest.split("\n[").find(|part| part.starts_with("dependencies]")).unwrap_or_default();
+        for line in dependencies.lines().filter(|line| line.starts_with("millrace")) {
+            let named = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            assert!(allowed.contains(&named), "crates/{name} may not depend on {named}");
+        }
+    }
+}
+
+/// Fails with everything that `rule` finds in any file of the product.
+fn check(rule: impl Fn(&File) -> Vec<String>) {
+    let files = sources();
+    assert!(files.len() > 5, "only {} source files were found below {}", files.len(), root().display());
+    let found: Vec<String> = files
+        .iter()
+        .flat_map(|file| rule(file).into_iter().map(move |complaint| format!("{file}: {complaint}")))
+        .collect();
+    assert!(found.is_empty(), "house rules:\n{}", found.join("\n"));
+}
+
+fn sources() -> Vec<File> {
+    ["core", "host", "cluster"].into_iter().flat_map(|name| source::product(root(), name)).collect()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .and_then(Path::parent)
+        .expect("crates/cluster is two below the root")
+}
+
+/// The row of the longest module that holds `module`.
+fn row(module: &str) -> Option<&'static [&'static str]> {
+    let rows = IMPORTS.iter().filter(|(owner, _)| within(module, owner));
+    // A crate's own row is for its root alone, so that a new module needs a row of its own.
+    let rows = rows.filter(|(owner, _)| owner.contains("::") || *owner == module);
+    rows.max_by_key(|(owner, _)| owner.len()).map(|(_, row)| *row)
+}
+
+fn within(module: &str, owner: &str) -> bool {
+    module.strip_prefix(owner).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+fn allows(entry: &str, import: &Import) -> bool {
+    if let Some(owner) = entry.strip_suffix("::*") {
+        return within(&import.module, owner);
+    }
+    match entry.split_once('{') {
+        None => entry == import.module,
+        Some((module, items)) => {
+            let mut items = items.trim_end_matches('}').split(", ");
+            module == import.module && items.any(|item| item == import.item)
+        }
+    }
+}
+
+fn cycle(start: &str, edges: &BTreeMap<String, Vec<String>>) -> Option<String> {
+    let mut open = vec![vec![start.to_owned()]];
+    let mut seen = Vec::new();
+    while let Some(path) = open.pop() {
+        let here = path.last().expect("a path has a start");
+        for next in edges.get(here).into_iter().flatten() {
+            if next == start {
+                return Some(format!("{} -> {start}", path.join(" -> ")));
+            }
+            if !seen.contains(next) {
+                seen.push(next.clone());
+                open.push([path.as_slice(), std::slice::from_ref(next)].concat());
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn the_reader_of_sources_sees_what_is_there() {
+    let text = "//! A file.\n\nuse crate::rules::{self, Rule, plan::plan};\nuse super::wire;\n\
+                fn long() {\n    let brace = \"}\"; // }\n    millrace_core::settings::Settings::default();\n}\n\
+                #[cfg(test)]\nmod tests {\n    use crate::policy;\n}\n";
+    let known = ["core::rules", "core::rules::plan", "core::dialect::wire", "core::settings", "core::policy"];
+    let file = File::of("core::dialect::iptables", text, &known);
+    let imports: Vec<String> = file.imports().iter().map(ToString::to_string).collect();
+    let expected = [
+        "core::dialect::wire",
+        "core::rules",
+        "core::rules (Rule)",
+        "core::rules::plan (plan)",
+        "core::settings (Settings)",
+    ];
+    assert_eq!(imports, expected);
+    assert_eq!(
+        file.functions().iter().map(|f| (f.name.as_str(), f.lines)).collect::<Vec<_>>(),
+        [("long", 4)]
+    );
+    assert!(cycle("a", &[("a".into(), vec!["b".into()]), ("b".into(), vec!["a".into()])].into()).is_some());
+    assert!(cycle("a", &[("a".into(), vec!["b".into()]), ("b".into(), vec![])].into()).is_none());
+}

@@ -11,9 +11,10 @@ mod outbound;
 mod when;
 
 use super::{Chain, Family, Place, Plan, Route, Rule, RuleSet, Table};
-use crate::settings::{Dns, Families, Inbound, Interface, Mode, Profile, Settings};
+use crate::settings::{Dns, Families, Inbound, Interface, Mode, OwnerGroups, Profile, Settings};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use when::When;
 
 /// The preference of the routing rule that TPROXY needs. A number of our own, because the kernel gives a rule without
 /// one a new number each time and duplicates pile up; a small one, because other plugins' rules get theirs from
@@ -68,6 +69,19 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn add(&mut self, table: Table, chain: Chain, rule: Rule) {
         self.rules.push(Place { family: self.family, table, chain }, rule);
+    }
+
+    /// The conditions of O5, each added to what `start` gives.
+    fn unowned(&self, start: impl Fn() -> When) -> Vec<When> {
+        let settings = self.settings;
+        let mut rules: Vec<When> = settings.exclude_uids.iter().map(|&uid| start().uid(uid)).collect();
+        match &settings.owner_groups {
+            OwnerGroups::AllExcept(groups) => rules.extend(groups.iter().map(|&gid| start().gid(gid))),
+            OwnerGroups::Only(groups) => {
+                rules.push(groups.iter().fold(start(), |rule, &gid| rule.not_gid(gid)))
+            }
+        }
+        rules
     }
 
     /// What counts as the application's own loopback.

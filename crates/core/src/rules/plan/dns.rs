@@ -5,7 +5,6 @@
 //! the agent come before those for everybody.
 
 use super::Draft;
-use super::outbound::unowned;
 use super::when::{Id, When, when};
 use crate::rules::{Chain, Protocol, Table, Verdict};
 use crate::settings::{DNS_PORT, Dns};
@@ -48,7 +47,7 @@ pub(super) fn asm_hook(draft: &mut Draft<'_>) {
     }
     let query = || when().udp().port(PORT);
     let agent = ids(draft).into_iter().map(|id| query().id(id));
-    let spared: Vec<When> = agent.chain(unowned(draft, query)).collect();
+    let spared: Vec<When> = agent.chain(draft.unowned(query)).collect();
     for rule in spared {
         draft.add(Table::Nat, Chain::Output, rule.then(Verdict::Return));
     }

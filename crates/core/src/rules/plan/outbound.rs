@@ -4,7 +4,7 @@
 use super::Draft;
 use super::when::{Id, When, when};
 use crate::rules::{Chain, Table, Verdict};
-use crate::settings::{Interface, Outbound, OwnerGroups};
+use crate::settings::{Interface, Outbound};
 
 const DNS: u16 = 53;
 
@@ -119,20 +119,9 @@ fn includes_loopback(draft: &Draft<'_>) -> bool {
 
 /// O5. Whose traffic is left alone; before O6, so that their DNS is left alone too.
 fn others(draft: &mut Draft<'_>) {
-    for rule in unowned(draft, when) {
+    for rule in draft.unowned(when) {
         add(draft, rule.then(Verdict::Return));
     }
-}
-
-/// The conditions of O5, each added to what `start` gives.
-pub(super) fn unowned(draft: &Draft<'_>, start: impl Fn() -> When) -> Vec<When> {
-    let settings = draft.settings;
-    let mut rules: Vec<When> = settings.exclude_uids.iter().map(|&uid| start().uid(uid)).collect();
-    match &settings.owner_groups {
-        OwnerGroups::AllExcept(groups) => rules.extend(groups.iter().map(|&gid| start().gid(gid))),
-        OwnerGroups::Only(groups) => rules.push(groups.iter().fold(start(), |rule, &gid| rule.not_gid(gid))),
-    }
-    rules
 }
 
 /// O8, O9, O10: exclusion beats an included port, which beats the list of ranges.

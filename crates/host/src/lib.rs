@@ -2,4 +2,6 @@
 //!
 //! It spends what `millrace-core` decided and decides nothing itself; it never talks to an API server.
 
+pub mod netlink;
 pub mod netns;
+pub mod routes;

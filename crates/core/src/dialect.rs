@@ -3,6 +3,7 @@
 //!
 //! For every set `r` a plan can make, `read(write(r)) == r`.
 
+pub mod text;
 pub mod wire;
 
 use std::fmt;

@@ -4,3 +4,4 @@
 //! Never part of a shipped binary: the product's crates name it under dev-dependencies only.
 
 pub mod absent;
+pub mod net;

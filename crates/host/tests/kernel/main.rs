@@ -1,0 +1,21 @@
+//! What this machine's kernel does, in throw-away namespaces with real packets.
+//!
+//! Needs root and a few of Debian's programs; says so when they are missing, and touches no namespace but its own.
+
+mod rig;
+mod routes;
+
+use millrace_rig::{absent, net};
+
+/// Whether the test `name` can run here; says why not otherwise.
+fn runs(name: &str, programs: &[(&str, &str)]) -> bool {
+    let needed: Vec<_> = net::NEEDS.iter().chain(programs).copied().collect();
+    match net::missing(&needed) {
+        Some((what, how)) => absent::not_run(name, what, how),
+        None if !rustix::process::geteuid().is_root() => {
+            absent::not_run(name, "root", "sudo make test, or unshare -Urn");
+        }
+        None => return true,
+    }
+    false
+}

@@ -9,7 +9,14 @@
 //! Everything above `apply` and `inspect` is here. This crate does no I/O, reads no clock and no environment,
 //! draws no randomness and knows no Kubernetes types: whatever it needs is an argument, whatever it finds is a result.
 
+pub mod ask;
+pub mod cni;
+pub mod conflist;
 pub mod dialect;
 pub mod pod;
+pub mod record;
 pub mod rules;
 pub mod settings;
+
+#[cfg(test)]
+mod laws;

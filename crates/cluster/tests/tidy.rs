@@ -22,8 +22,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("core::stamp", &["core::settings", "core::policy", "core::knobs::*"]),
     ("core::ask", &["core::pod", "core::settings", "core::policy", "core::stamp"]),
     ("core::record", &["core::settings", "core::stamp", "core::policy", "core::dialect"]),
-    ("core::cni", &["core::cni::*"]),
-    ("core::conflist", &["core::conflist::*"]),
+    // Our entry names a backend, a result tells the pod's families; neither is acted on there.
+    ("core::cni", &["core::cni::*", "core::dialect", "core::settings{Families}"]),
+    ("core::conflist", &["core::cni::*"]),
     ("core::rules", &["core::settings{Interface, PortRange}"]),
     ("core::rules::plan", &["core::rules::plan::*", "core::rules", "core::settings"]),
     ("core::rules::origin", &["core::rules", "core::settings"]),

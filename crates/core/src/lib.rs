@@ -19,4 +19,17 @@ pub mod rules;
 pub mod settings;
 
 #[cfg(test)]
-mod laws;
+mod laws {
+    //! How laws are tested: the same seed for everybody, 10 000 cases, more by `MILLRACE_CASES`.
+
+    use proptest::prelude::ProptestConfig;
+    use proptest::test_runner::RngSeed;
+
+    /// The configuration of every law.
+    pub(crate) fn config() -> ProptestConfig {
+        let cases =
+            std::env::var("MILLRACE_CASES").ok().and_then(|number| number.parse().ok()).unwrap_or(10_000);
+        let rng_seed = RngSeed::Fixed(1337);
+        ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
+    }
+}

@@ -4,7 +4,9 @@
 //! a dialect reads that does not fit is *foreign* by construction and can be reported but never planned.
 //! Nothing here knows pods, settings' meaning or any dialect.
 
+pub mod compare;
 pub mod plan;
+mod words;
 
 use crate::settings::{Interface, PortRange};
 use ipnet::IpNet;

@@ -3,8 +3,14 @@
 //!
 //! For every set `r` a plan can make, `read(write(r)) == r`.
 
+mod batch;
+pub mod expressions;
+pub mod iptables;
 pub mod text;
 pub mod wire;
+pub mod xtables;
+
+pub use batch::{Act, At, Batch, Does};
 
 use std::fmt;
 

@@ -2,15 +2,6 @@
 //!
 //! Lengths and headers are in host byte order, nf_tables' numbers mostly in network byte order; each writer says which.
 
-/// A batch of nf_tables messages that the kernel takes or refuses as one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// The messages, begin and end included.
-    pub bytes: Vec<u8>,
-    /// For each message's sequence number, from 0 (the begin message), what it was to do, for error texts.
-    pub acts: Vec<String>,
-}
-
 /// Appends netlink messages to a buffer.
 #[derive(Debug, Default)]
 pub struct Writer {
@@ -22,6 +13,8 @@ pub struct Writer {
 pub const REQUEST: u16 = 0x1;
 /// `NLM_F_ACK`
 pub const ACK: u16 = 0x4;
+/// `NLM_F_DUMP_INTR`: what is dumped changed meanwhile.
+pub const INTERRUPTED: u16 = 0x10;
 /// `NLM_F_DUMP`
 pub const DUMP: u16 = 0x300;
 /// `NLM_F_EXCL`
@@ -35,7 +28,15 @@ const NESTED: u16 = 0x8000;
 /// `struct nlmsghdr`
 const HEADER: usize = 16;
 
+/// `nlmsg_flags` in a header.
+const FLAGS: usize = 6;
+
 impl Writer {
+    /// A writer that need not grow before it holds `capacity` bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Writer { bytes: Vec::with_capacity(capacity), message: 0 }
+    }
+
     /// Starts a message; its length is filled in by the next [`Writer::start`] or by [`Writer::finish`].
     pub fn start(&mut self, kind: u16, flags: u16, sequence: u32) {
         self.close();
@@ -47,6 +48,15 @@ impl Writer {
         self.bytes.extend_from_slice(&0u32.to_ne_bytes());
     }
 
+    /// Asks for an answer to the message last started, even if nothing is wrong with it.
+    pub fn acknowledge(&mut self) {
+        let at = self.message + FLAGS;
+        let flags = half(&self.bytes, at).unwrap_or_default() | ACK;
+        if let Some(place) = self.bytes.get_mut(at..at + 2) {
+            place.copy_from_slice(&flags.to_ne_bytes());
+        }
+    }
+
     /// Appends the fixed part that follows a message's header, padded to four bytes.
     pub fn fixed(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
@@ -55,20 +65,22 @@ impl Writer {
 
     /// Appends an attribute.
     pub fn attribute(&mut self, kind: u16, value: &[u8]) {
-        // No attribute of ours comes near 64 KiB: the longest is one rule of at most 128 expressions.
-        let length = u16::try_from(value.len() + 4).expect("an attribute is shorter than 64 KiB");
-        self.bytes.extend_from_slice(&length.to_ne_bytes());
-        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.head(kind, value.len());
         self.bytes.extend_from_slice(value);
         self.pad();
     }
 
     /// Appends a string attribute with its NUL.
     pub fn string(&mut self, kind: u16, value: &str) {
-        let mut bytes = Vec::with_capacity(value.len() + 1);
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.push(0);
-        self.attribute(kind, &bytes);
+        self.name(kind, value.as_bytes());
+    }
+
+    /// Appends a string attribute with its NUL; the kernel's names need not be UTF-8.
+    pub fn name(&mut self, kind: u16, value: &[u8]) {
+        self.head(kind, value.len() + 1);
+        self.bytes.extend_from_slice(value);
+        self.bytes.push(0);
+        self.pad();
     }
 
     /// Appends a 32-bit attribute in network byte order.
@@ -95,6 +107,13 @@ impl Writer {
     pub fn finish(mut self) -> Vec<u8> {
         self.close();
         self.bytes
+    }
+
+    fn head(&mut self, kind: u16, length: usize) {
+        // No attribute of ours comes near 64 KiB: the longest is one rule of at most 128 expressions.
+        let length = u16::try_from(length + 4).expect("an attribute is shorter than 64 KiB");
+        self.bytes.extend_from_slice(&length.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
     }
 
     fn close(&mut self) {

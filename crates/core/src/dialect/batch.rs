@@ -1,0 +1,191 @@
+//! An nf_tables transaction (linux/netfilter/nfnetlink.h, nf_tables.h): messages the kernel takes or refuses as one,
+//! and for each message what it was to do, so that a refusal can be put into words.
+//!
+//! It never decides what is in a transaction: that is the two netlink dialects' work.
+
+use super::wire::{REQUEST, Writer};
+use std::fmt;
+
+/// A transaction, ready to be sent in one piece.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The messages, begin and end included. Only the last between the two asks to be acknowledged; the kernel
+    /// answers a message that it refuses in any case, and answers a failed commit with the begin message's number.
+    pub bytes: Vec<u8>,
+    /// What message `i`, which has the sequence number `i`, was to do.
+    pub acts: Vec<Act>,
+}
+
+impl Batch {
+    /// Whether it changes nothing; it is then not worth sending, and nothing in it would be acknowledged.
+    pub fn is_empty(&self) -> bool {
+        self.acts.iter().all(|act| matches!(act, Act::Begin | Act::End))
+    }
+
+    /// The sequence number of the message that is acknowledged when all went well.
+    pub fn last(&self) -> Option<u32> {
+        let at = self.acts.iter().rposition(|act| !matches!(act, Act::Begin | Act::End))?;
+        u32::try_from(at).ok()
+    }
+
+    /// What the message with that sequence number was to do.
+    pub fn act(&self, sequence: u32) -> Option<&Act> {
+        self.acts.get(usize::try_from(sequence).ok()?)
+    }
+}
+
+/// What one message was to do. Put into words only when asked: a pod's start has no time for texts nobody reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "a variant's sentence names its fields")]
+pub enum Act {
+    /// The begin message: what fails here fails for the transaction as a whole.
+    Begin,
+    /// To have a table, or to be rid of it.
+    Table { does: Does, at: At },
+    /// To have a chain, to empty it, or to be rid of it.
+    Chain { does: Does, at: At, chain: &'static str },
+    /// To have rule `number` of a chain, counted from 1.
+    Rule { at: At, chain: &'static str, number: usize },
+    /// To be rid of the rule with this handle.
+    Remove { at: At, chain: &'static str, handle: u64 },
+    /// To have a set of values for rule `number`.
+    Set { at: At, chain: &'static str, number: usize },
+    /// The end message.
+    End,
+}
+
+/// What is done to a table or chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Does {
+    /// It is made, or found to be there.
+    Make,
+    /// It loses its rules.
+    Empty,
+    /// It goes.
+    Remove,
+}
+
+/// A table by its family and name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are what their names say")]
+pub struct At {
+    pub family: &'static str,
+    pub table: &'static str,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "table {} {}", self.family, self.table)
+    }
+}
+
+impl fmt::Display for Does {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Does::Make => "make",
+            Does::Empty => "empty",
+            Does::Remove => "remove",
+        })
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Act::Begin | Act::End => f.write_str("commit the rules as a whole"),
+            Act::Table { does, at } => write!(f, "{does} {at}"),
+            Act::Chain { does, at, chain } => write!(f, "{does} chain {chain} of {at}"),
+            Act::Rule { at, chain, number } => write!(f, "add rule {number} of chain {chain} of {at}"),
+            Act::Remove { at, chain, handle } => {
+                write!(f, "remove the rule with handle {handle} from chain {chain} of {at}")
+            }
+            Act::Set { at, chain, number } => {
+                write!(f, "make the set for rule {number} of chain {chain} of {at}")
+            }
+        }
+    }
+}
+
+/// `NFNL_MSG_BATCH_BEGIN`, `NFNL_MSG_BATCH_END`
+const BEGIN: u16 = 0x10;
+const END: u16 = 0x11;
+/// `NFNL_SUBSYS_NFTABLES`
+const SUBSYSTEM: u16 = 10;
+/// `NFNL_BATCH_GENID`
+const GENERATION: u16 = 1;
+
+/// The message types of nf_tables, `NFT_MSG_*`.
+#[allow(missing_docs, reason = "the kernel's names without their prefix")]
+pub mod message {
+    pub const NEW_TABLE: u16 = kind(0);
+    pub const DEL_TABLE: u16 = kind(2);
+    pub const NEW_CHAIN: u16 = kind(3);
+    pub const GET_CHAIN: u16 = kind(4);
+    pub const DEL_CHAIN: u16 = kind(5);
+    pub const NEW_RULE: u16 = kind(6);
+    pub const GET_RULE: u16 = kind(7);
+    pub const DEL_RULE: u16 = kind(8);
+    pub const NEW_SET: u16 = kind(9);
+    pub const NEW_SET_ELEMENTS: u16 = kind(12);
+    pub const GET_SET_ELEMENTS: u16 = kind(13);
+    pub const NEW_GENERATION: u16 = kind(15);
+    pub const GET_GENERATION: u16 = kind(16);
+
+    const fn kind(message: u16) -> u16 {
+        super::SUBSYSTEM << 8 | message
+    }
+}
+
+/// Builds a [`Batch`], message by message.
+pub(crate) struct Builder {
+    writer: Writer,
+    acts: Vec<Act>,
+}
+
+impl Builder {
+    /// Begins a transaction. With a generation, the kernel refuses it (`ERESTART`) when the ruleset is no longer the
+    /// one that was looked at.
+    pub(crate) fn begin(generation: Option<u32>, messages: usize) -> Self {
+        // 320 bytes is what a rule of ours takes on average.
+        let mut writer = Writer::with_capacity((messages + 2) * 320);
+        writer.start(BEGIN, REQUEST, 0);
+        writer.fixed(&header(0, SUBSYSTEM));
+        if let Some(generation) = generation {
+            writer.be32(GENERATION, generation);
+        }
+        let mut acts = Vec::with_capacity(messages + 2);
+        acts.push(Act::Begin);
+        Builder { writer, acts }
+    }
+
+    /// Starts the next message; what it holds is written into what this returns.
+    pub(crate) fn message(&mut self, act: Act, kind: u16, flags: u16, family: u8) -> &mut Writer {
+        let sequence = self.sequence();
+        self.acts.push(act);
+        self.writer.start(kind, REQUEST | flags, sequence);
+        self.writer.fixed(&header(family, 0));
+        &mut self.writer
+    }
+
+    /// Ends the transaction.
+    pub(crate) fn end(mut self) -> Batch {
+        if self.acts.len() > 1 {
+            self.writer.acknowledge();
+        }
+        let sequence = self.sequence();
+        self.acts.push(Act::End);
+        self.writer.start(END, REQUEST, sequence);
+        self.writer.fixed(&header(0, SUBSYSTEM));
+        Batch { bytes: self.writer.finish(), acts: self.acts }
+    }
+
+    fn sequence(&self) -> u32 {
+        u32::try_from(self.acts.len()).expect("a transaction has fewer than 2^32 messages")
+    }
+}
+
+/// `struct nfgenmsg`; `resource` is in network byte order.
+pub(crate) fn header(family: u8, resource: u16) -> [u8; 4] {
+    let [high, low] = resource.to_be_bytes();
+    [family, 0, high, low]
+}

@@ -3,7 +3,7 @@
 //!
 //! For every set `r` a plan can make, `read(write(r)) == r`.
 
-mod batch;
+pub mod batch;
 pub mod expressions;
 pub mod iptables;
 pub mod text;

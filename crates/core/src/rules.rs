@@ -7,10 +7,11 @@
 pub mod compare;
 pub mod plan;
 mod words;
+pub mod removal;
 
 use crate::settings::{Interface, PortRange};
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An address family of netfilter's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -356,6 +357,8 @@ pub struct Observed {
     pub chains: BTreeMap<Place, Vec<ObservedRule>>,
     /// Chains of others in the tables looked at.
     pub foreign_chains: Vec<ForeignChain>,
+    /// Chains of ours that rules in chains of others jump to.
+    pub held: BTreeSet<Place>,
     /// The generation of the ruleset it was read from, when the dialect has one.
     pub generation: Option<u32>,
 }
@@ -394,6 +397,16 @@ pub struct ForeignChain {
     pub name: String,
     /// The number of rules in it.
     pub rules: usize,
+}
+
+impl Content {
+    /// The rule, if the model can express it.
+    pub fn rule(&self) -> Option<&Rule> {
+        match self {
+            Content::Known(rule) => Some(rule),
+            Content::Foreign { .. } => None,
+        }
+    }
 }
 
 impl Observed {

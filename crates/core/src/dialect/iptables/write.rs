@@ -1,0 +1,348 @@
+//! Rules to a transaction.
+//!
+//! A pod's first rules are written without looking: our chains are made with `NLM_F_EXCL`, so that where some are
+//! there already the kernel refuses the whole and the caller looks first. Then what says already what it should is
+//! left alone with its counters, the rest is replaced in its place.
+//!
+//! What a transaction costs is mostly the kernel's looking up of expressions by name, so a rule has as few as its
+//! listing allows: no repeated protocol, whole bytes of a prefix compared without a mask, a range as one expression.
+
+use super::{chain_type, family_name, hook_number, number, priority};
+use crate::dialect::batch::{Act, At, Batch, Builder, Does, message};
+use crate::dialect::expressions::{Expression, REGISTER, base, meta, verdict};
+use crate::dialect::wire::{APPEND, CREATE, EXCL, Writer};
+use crate::dialect::xtables::{self, Extension};
+use crate::rules::removal::{Present, Removal};
+use crate::rules::{Chain, Family, Match, Place, Protocol, Rule, RuleSet, Table, Verdict};
+use crate::settings::PortRange;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// `NFTA_TABLE_NAME`
+const TABLE_NAME: u16 = 1;
+/// `NFTA_CHAIN_*`
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_TYPE: u16 = 7;
+/// `NFTA_RULE_*`
+const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
+const RULE_EXPRESSIONS: u16 = 4;
+const RULE_COMPAT: u16 = 5;
+const RULE_POSITION: u16 = 6;
+
+/// Makes the rules so, and what else `removal` names gone. The batch is empty if all is as it should be.
+pub fn write(rules: &RuleSet, removal: &Removal) -> Batch {
+    let mut builder = Builder::begin(removal.generation, 24 + rules.len());
+    for family in [Family::V4, Family::V6] {
+        for table in Table::ALL {
+            Draft { builder: &mut builder, rules, removal, family, table }.write();
+        }
+    }
+    builder.end()
+}
+
+/// What becomes of one table.
+struct Draft<'a> {
+    builder: &'a mut Builder,
+    rules: &'a RuleSet,
+    removal: &'a Removal,
+    family: Family,
+    table: Table,
+}
+
+impl<'a> Draft<'a> {
+    fn write(&mut self) {
+        let wanted: Vec<Place> = Chain::ALL
+            .into_iter()
+            .map(|chain| self.place(chain))
+            .filter(|&place| self.changes(place))
+            .collect();
+        if !wanted.is_empty() {
+            self.make_table();
+        }
+        for &place in &wanted {
+            self.make_chain(place);
+        }
+        for &place in &wanted {
+            self.make_rules(place);
+        }
+        self.remove();
+    }
+
+    fn place(&self, chain: Chain) -> Place {
+        Place { family: self.family, table: self.table, chain }
+    }
+
+    fn at(&self) -> At {
+        At { family: family_name(self.family), table: self.table.name() }
+    }
+
+    fn present(&self, place: Place) -> Option<&'a Present> {
+        self.removal.present.get(&place)
+    }
+
+    /// Whether a place is to hold rules, or a chain, that are not there yet.
+    fn changes(&self, place: Place) -> bool {
+        self.rules.has(place)
+            && self.present(place).is_none_or(|present| !present.says(self.rules.rules(place)))
+    }
+
+    fn message(&mut self, act: Act, kind: u16, flags: u16) -> &mut Writer {
+        self.builder.message(act, kind, flags, number(self.family))
+    }
+
+    fn make_table(&mut self) {
+        let act = Act::Table { does: Does::Make, at: self.at() };
+        let name = self.table.name();
+        self.message(act, message::NEW_TABLE, CREATE).string(TABLE_NAME, name);
+    }
+
+    /// Our own chains are emptied rather than made again if they are there: others may jump to them.
+    fn make_chain(&mut self, place: Place) {
+        let (chain, table) = (place.chain, place.table);
+        if !chain.is_hook() && self.present(place).is_some() {
+            return self.empty(place);
+        }
+        let act = Act::Chain { does: Does::Make, at: self.at(), chain: chain.name() };
+        let exclusive = if chain.is_hook() { 0 } else { EXCL };
+        let w = self.message(act, message::NEW_CHAIN, CREATE | exclusive);
+        w.string(CHAIN_TABLE, table.name());
+        w.string(CHAIN_NAME, chain.name());
+        if let Some(hook) = hook_number(chain) {
+            w.nest(CHAIN_HOOK, |w| {
+                w.be32(1, hook);
+                w.attribute(2, &priority(table, chain).to_be_bytes());
+            });
+            w.string(CHAIN_TYPE, chain_type(table, chain));
+        }
+    }
+
+    fn empty(&mut self, place: Place) {
+        let chain = place.chain.name();
+        let act = Act::Chain { does: Does::Empty, at: self.at(), chain };
+        self.at_chain(act, message::DEL_RULE, 0, chain);
+    }
+
+    /// Starts a message about rules of a chain.
+    fn at_chain(&mut self, act: Act, kind: u16, flags: u16, chain: &str) -> &mut Writer {
+        let table = self.table.name();
+        let w = self.message(act, kind, flags);
+        w.string(RULE_TABLE, table);
+        w.string(RULE_CHAIN, chain);
+        w
+    }
+
+    /// At a hook, new rules take the place of our old ones; the first go behind what is there.
+    fn make_rules(&mut self, place: Place) {
+        let (at, chain, family) = (self.at(), place.chain.name(), self.family);
+        let present = self.present(place).filter(|_| place.chain.is_hook());
+        let before = present.and_then(|present| present.rules.first()).map(|(handle, _)| *handle);
+        for (number, rule) in (1..).zip(self.rules.rules(place)) {
+            let act = Act::Rule { at, chain, number };
+            let append = if before.is_some() { 0 } else { APPEND };
+            let w = self.at_chain(act, message::NEW_RULE, CREATE | append, chain);
+            if let Some(handle) = before {
+                w.be64(RULE_POSITION, handle);
+            }
+            write_rule(w, family, rule);
+        }
+        if let Some(present) = present {
+            self.delete(place, present);
+        }
+    }
+
+    fn delete(&mut self, place: Place, present: &Present) {
+        let (at, chain) = (self.at(), place.chain.name());
+        for &(handle, _) in &present.rules {
+            let act = Act::Remove { at, chain, handle };
+            self.at_chain(act, message::DEL_RULE, 0, chain).be64(RULE_HANDLE, handle);
+        }
+    }
+
+    /// Rules before chains: a chain that is jumped to cannot go.
+    fn remove(&mut self) {
+        let (family, table) = (self.family, self.table);
+        let here = |place: &Place| place.family == family && place.table == table;
+        let gone = |place: &Place| here(place) && !self.rules.has(*place);
+        let gone: Vec<(Place, &Present)> = self
+            .removal
+            .present
+            .iter()
+            .filter(|(place, _)| gone(place))
+            .map(|(place, present)| (*place, present))
+            .collect();
+        for &(place, present) in &gone {
+            if place.chain.is_hook() {
+                self.delete(place, present);
+            } else if !present.rules.is_empty() {
+                self.empty(place);
+            }
+        }
+        for (place, present) in gone {
+            if place.chain.is_hook() || present.held {
+                continue;
+            }
+            let chain = place.chain.name();
+            let act = Act::Chain { does: Does::Remove, at: self.at(), chain };
+            let w = self.message(act, message::DEL_CHAIN, 0);
+            w.string(CHAIN_TABLE, table.name());
+            w.string(CHAIN_NAME, chain);
+        }
+    }
+}
+
+fn write_rule(w: &mut Writer, family: Family, rule: &Rule) {
+    w.nest(RULE_EXPRESSIONS, |w| {
+        for condition in rule.matches() {
+            write_match(w, family, condition);
+        }
+        Expression::Counter { packets: 0, bytes: 0 }.write(w);
+        write_verdict(w, family, rule.verdict());
+    });
+    if let Some(protocol) = told_to_extensions(rule) {
+        // NFTA_RULE_COMPAT_PROTO, _FLAGS
+        w.nest(RULE_COMPAT, |w| {
+            w.be32(1, u32::from(protocol_number(protocol)));
+            w.be32(2, 0);
+        });
+    }
+}
+
+/// Some extensions refuse to work without a protocol, and cannot see the expressions that compare it.
+fn told_to_extensions(rule: &Rule) -> Option<Protocol> {
+    let asks = matches!(rule.verdict(), Verdict::Tproxy { .. })
+        || rule.matches().iter().any(|condition| matches!(condition, Match::DestinationPorts { .. }));
+    let protocol = rule.matches().iter().find_map(|condition| match condition {
+        Match::Protocol(protocol) => Some(*protocol),
+        _ => None,
+    });
+    protocol.filter(|_| asks)
+}
+
+pub(super) fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    }
+}
+
+fn write_match(w: &mut Writer, family: Family, condition: &Match) {
+    match condition {
+        Match::Source { net, not } => write_address(w, *net, *not, source_offset(family)),
+        Match::Destination { net, not } => write_address(w, *net, *not, destination_offset(family)),
+        Match::In { interface, not } => write_interface(w, meta::IIFNAME, interface.as_str(), *not),
+        Match::Out { interface, not } => write_interface(w, meta::OIFNAME, interface.as_str(), *not),
+        Match::Protocol(protocol) => {
+            Expression::Meta { key: meta::L4PROTO, register: REGISTER }.write(w);
+            write_compare(w, false, &[protocol_number(*protocol)]);
+        }
+        Match::SourcePort { ports, not } => write_ports(w, 0, *ports, *not),
+        Match::DestinationPort { ports, not } => write_ports(w, 2, *ports, *not),
+        Match::DestinationPorts { ports, not } => {
+            write_extension(w, &xtables::destination_ports(ports, *not));
+        }
+        Match::Uid { id, not } => write_extension(w, &xtables::uid(*id, *not)),
+        Match::Gid { id, not } => write_extension(w, &xtables::gid(*id, *not)),
+        Match::Mark { value, not } => write_extension(w, &xtables::mark(*value, *not)),
+        Match::ConnectionMark { value, not } => write_extension(w, &xtables::connection_mark(*value, *not)),
+        Match::ConnectionState(state) => write_extension(w, &xtables::connection_state(*state)),
+    }
+}
+
+/// Where an IP header has the source address.
+pub(super) fn source_offset(family: Family) -> u32 {
+    match family {
+        Family::V4 => 12,
+        Family::V6 => 8,
+    }
+}
+
+/// Where an IP header has the destination address.
+pub(super) fn destination_offset(family: Family) -> u32 {
+    match family {
+        Family::V4 => 16,
+        Family::V6 => 24,
+    }
+}
+
+fn write_compare(w: &mut Writer, not: bool, value: &[u8]) {
+    Expression::Compare { register: REGISTER, not, value }.write(w);
+}
+
+fn write_address(w: &mut Writer, net: IpNet, not: bool, offset: u32) {
+    let prefix = usize::from(net.prefix_len());
+    let length = prefix.div_ceil(8);
+    let bytes: ([u8; 16], usize) = match net.network() {
+        IpAddr::V4(address) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&address.octets());
+            (bytes, 4)
+        }
+        IpAddr::V6(address) => (address.octets(), 16),
+    };
+    let (value, whole) = (&bytes.0[..length], bytes.1);
+    let load = |length: usize| Expression::Payload {
+        base: base::NETWORK,
+        offset,
+        length: u32::try_from(length).expect("at most 16"),
+        register: REGISTER,
+    };
+    if prefix % 8 == 0 {
+        load(length).write(w);
+        return write_compare(w, not, value);
+    }
+    // With a mask iptables-nft expects the whole address.
+    let mut mask = [0; 16];
+    mask[..prefix / 8].fill(0xff);
+    mask[prefix / 8] = !(0xff >> (prefix % 8));
+    load(whole).write(w);
+    let mask = &mask[..whole];
+    Expression::Bitwise { from: REGISTER, to: REGISTER, mask, xor: &[0; 16][..whole] }.write(w);
+    write_compare(w, not, &bytes.0[..whole]);
+}
+
+/// The NUL is compared with the name: without it, `lo` would be every interface whose name begins so.
+fn write_interface(w: &mut Writer, key: u32, name: &str, not: bool) {
+    let mut value = [0; 16];
+    value[..name.len()].copy_from_slice(name.as_bytes());
+    Expression::Meta { key, register: REGISTER }.write(w);
+    write_compare(w, not, &value[..=name.len()]);
+}
+
+fn write_ports(w: &mut Writer, offset: u32, ports: PortRange, not: bool) {
+    Expression::Payload { base: base::TRANSPORT, offset, length: 2, register: REGISTER }.write(w);
+    let (from, to) = (ports.first().to_be_bytes(), ports.last().to_be_bytes());
+    if ports.is_single() {
+        return write_compare(w, not, &from);
+    }
+    Expression::Range { register: REGISTER, not, from: &from, to: &to }.write(w);
+}
+
+fn write_extension(w: &mut Writer, extension: &Extension) {
+    let &Extension { name, revision, .. } = extension;
+    Expression::Match { name: name.as_bytes(), revision, info: extension.info() }.write(w);
+}
+
+fn write_verdict(w: &mut Writer, family: Family, verdict: Verdict) {
+    let simple = |code: i32| Expression::Verdict { code, chain: None };
+    let target = match verdict {
+        Verdict::Return => return simple(verdict::RETURN).write(w),
+        Verdict::Accept => return simple(verdict::ACCEPT).write(w),
+        Verdict::Drop => return simple(verdict::DROP).write(w),
+        Verdict::Jump(chain) => {
+            let chain = Some(chain.name().as_bytes());
+            return Expression::Verdict { code: verdict::JUMP, chain }.write(w);
+        }
+        Verdict::Redirect(port) => xtables::redirect(family, port),
+        Verdict::Tproxy { port, mark } => xtables::tproxy(port, mark),
+        Verdict::SetMark(mark) => xtables::set_mark(mark),
+        Verdict::SaveMark => xtables::save_mark(),
+        Verdict::RestoreMark => xtables::restore_mark(),
+        Verdict::Zone(zone) => xtables::zone(zone),
+    };
+    let Extension { name, revision, .. } = target;
+    Expression::Target { name: name.as_bytes(), revision, info: target.info() }.write(w);
+}

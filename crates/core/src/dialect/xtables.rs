@@ -1,14 +1,14 @@
 //! The binary structs of iptables' matches and targets (linux/netfilter/xt_*.h) that the default dialect writes, and
 //! the readers of what it, or a stock `iptables-nft`, has written.
 //!
-//! Structs are in host byte order except ports, and as long as `XT_ALIGN` makes them: the kernel refuses any other
+//! Structs are in host byte order, except the ports of REDIRECT and TPROXY, and as long as `XT_ALIGN` makes them: the kernel refuses any other
 //! length. A reader answers `None` to whatever our vocabulary cannot say in full.
 
 use crate::rules::{ConnectionState, Family, Match, Protocol, Verdict};
 use crate::settings::PortRange;
 
 /// The longest struct here, `xt_conntrack_mtinfo3`.
-const LONGEST: usize = 160;
+const LONGEST: usize = 168;
 
 /// A match or target as the kernel wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ pub fn connection_state(state: ConnectionState) -> Extension {
         ConnectionState::Invalid => INVALID,
         ConnectionState::RelatedOrEstablished => RELATED_OR_ESTABLISHED,
     };
-    Extension::new("conntrack", 3, 160).half(146, STATE).half(150, bits)
+    Extension::new("conntrack", 3, 168).half(146, STATE).half(150, bits)
 }
 
 /// `xt_multiport_v1` for destination ports; ports beyond `XT_MULTI_PORTS` do not fit, which the model forbids.
@@ -109,9 +109,9 @@ pub fn destination_ports(ports: &[PortRange], not: bool) -> Extension {
     for range in ports {
         let entries = if range.is_single() { 1 } else { 2 };
         assert!(count + entries <= MOST_PORTS, "a multiport match holds at most 15 ports");
-        extension = extension.port(2 + 2 * count, range.first());
+        extension = extension.half(2 + 2 * count, range.first());
         if !range.is_single() {
-            extension = extension.with(32 + count, &[1]).port(4 + 2 * count, range.last());
+            extension = extension.with(32 + count, &[1]).half(4 + 2 * count, range.last());
         }
         count += entries;
     }
@@ -261,10 +261,10 @@ fn read_destination_ports(info: &[u8]) -> Option<Vec<Match>> {
     let mut ports = Vec::with_capacity(count);
     let mut at = 0;
     while at < count {
-        let first = port_at(info, 2 + 2 * at)?;
+        let first = half_at(info, 2 + 2 * at)?;
         let is_range = *info.get(32 + at)? != 0;
         at += if is_range { 2 } else { 1 };
-        let last = if is_range { port_at(info, 2 * at)? } else { first };
+        let last = if is_range { half_at(info, 2 * at)? } else { first };
         ports.push(PortRange::new(first, last)?);
     }
     (at == count).then(|| vec![Match::DestinationPorts { ports, not }])
@@ -282,7 +282,7 @@ fn read_ports(info: &[u8], protocol: Protocol) -> Option<Vec<Match>> {
     }
     let mut matches = Vec::with_capacity(2);
     for (bit, at) in [(1, 0), (2, 4)] {
-        let ports = PortRange::new(port_at(info, at)?, port_at(info, at + 2)?)?;
+        let ports = PortRange::new(half_at(info, at)?, half_at(info, at + 2)?)?;
         let not = flags & bit != 0;
         if ports == PortRange::new(0, u16::MAX)? && !not {
             continue;

@@ -6,8 +6,8 @@
 
 pub mod compare;
 pub mod plan;
-mod words;
 pub mod removal;
+mod words;
 
 use crate::settings::{Interface, PortRange};
 use ipnet::IpNet;

@@ -11,12 +11,18 @@
 
 pub mod ask;
 pub mod cni;
+pub mod complaint;
 pub mod conflist;
 pub mod dialect;
+pub mod knobs;
 pub mod pod;
+pub mod policy;
+pub mod reason;
 pub mod record;
 pub mod rules;
 pub mod settings;
+pub mod stamp;
+pub mod status;
 
 #[cfg(test)]
 mod laws {

@@ -1,0 +1,182 @@
+//! The stamp on a pod, annotation `millrace.dev/redirect`: the decision about it and its resolved settings, so that
+//! its network can be set up without asking anybody.
+//!
+//! Holds every setting as the knobs table writes it. Reading never guesses: whatever this version does not know is
+//! an error, and the agent is asked instead.
+
+pub use crate::knobs::STAMP_ANNOTATION;
+
+use crate::complaint::Complaint;
+use crate::knobs;
+use crate::reason::Reason;
+use crate::settings::Settings;
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// The version this Millrace writes and reads. A new setting needs no new one as long as its default does what
+/// versions without it did; the golden test in this file holds the defaults fast.
+const VERSION: u64 = 1;
+
+/// The longest stamp that is read (M10): Kubernetes' own bound on all annotations of an object together.
+pub const LONGEST: usize = 256 * 1024;
+
+/// A decision, written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// Redirect, like this.
+    Redirect(Box<Settings>),
+    /// Leave it alone.
+    Skip(Reason),
+}
+
+/// Why a stamp cannot be followed. In each case whoever decides without stamps has to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// It is longer than [`LONGEST`].
+    TooLong(usize),
+    /// It is not JSON, or not of the right shape.
+    Malformed(String),
+    /// Another version wrote it.
+    Version(String),
+    /// It has a key that this version does not know.
+    UnknownKey(String),
+    /// It names a reason that this version does not know.
+    UnknownReason(String),
+    /// A setting in it cannot be used.
+    Setting(Complaint),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "read the stamp {STAMP_ANNOTATION}: ")?;
+        match self {
+            Error::TooLong(length) => write!(f, "it has {length} bytes, the most is {LONGEST}"),
+            Error::Malformed(why) => write!(f, "{why}"),
+            Error::Version(version) => write!(f, "it is of version {version}, this Millrace knows {VERSION}"),
+            Error::UnknownKey(key) => write!(f, "this Millrace does not know the key {key:?}"),
+            Error::UnknownReason(name) => write!(f, "this Millrace does not know the reason {name:?}"),
+            Error::Setting(complaint) => write!(f, "{complaint}"),
+        }?;
+        write!(f, "; restart the pod to have it stamped anew")
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Writes a stamp.
+pub fn write(stamp: &Stamp) -> String {
+    let (key, value) = match stamp {
+        Stamp::Redirect(settings) => {
+            let items = knobs::write(settings).into_iter();
+            let items = items.map(|(key, text)| (key.to_owned(), Value::String(text)));
+            ("redirect", Value::Object(items.collect()))
+        }
+        Stamp::Skip(reason) => ("skip", Value::String(reason.name().to_owned())),
+    };
+    let mut object = Map::new();
+    object.insert("v".to_owned(), VERSION.into());
+    object.insert(key.to_owned(), value);
+    Value::Object(object).to_string()
+}
+
+/// Reads a stamp.
+pub fn read(text: &str) -> Result<Stamp, Error> {
+    if text.len() > LONGEST {
+        return Err(Error::TooLong(text.len()));
+    }
+    let value: Value =
+        serde_json::from_str(text).map_err(|why| Error::Malformed(format!("it is not JSON: {why}")))?;
+    let Value::Object(mut object) = value else {
+        return Err(Error::Malformed("it is not a JSON object".to_owned()));
+    };
+    match object.shift_remove("v") {
+        Some(version) if version.as_u64() == Some(VERSION) => {}
+        Some(version) => return Err(Error::Version(version.to_string())),
+        None => return Err(Error::Malformed("it has no version".to_owned())),
+    }
+    let stamp = match (object.shift_remove("redirect"), object.shift_remove("skip")) {
+        (Some(Value::Object(settings)), None) => Stamp::Redirect(Box::new(read_settings(&settings)?)),
+        (None, Some(Value::String(name))) => {
+            Stamp::Skip(Reason::from_name(&name).ok_or(Error::UnknownReason(name))?)
+        }
+        _ => {
+            return Err(Error::Malformed(
+                "it has not one of redirect, with settings, and skip, with a reason".to_owned(),
+            ));
+        }
+    };
+    match object.into_iter().next() {
+        Some((key, _)) => Err(Error::UnknownKey(key)),
+        None => Ok(stamp),
+    }
+}
+
+fn read_settings(object: &Map<String, Value>) -> Result<Settings, Error> {
+    let known = |key: &str| knobs::KNOBS.iter().any(|knob| knob.key == key);
+    let mut items = Vec::new();
+    for (key, value) in object {
+        match value {
+            _ if !known(key) => return Err(Error::UnknownKey(key.clone())),
+            Value::String(text) => items.push((key.as_str(), text.as_str())),
+            _ => return Err(Error::Malformed(format!("the setting {key} is not a text"))),
+        }
+    }
+    let (settings, complaints) = knobs::read(items);
+    match complaints.into_iter().find(|complaint| complaint.fatal) {
+        Some(complaint) => Err(Error::Setting(complaint)),
+        None => Ok(settings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<Stamp, &str>) {
+        let expected = expected.map_err(|why| format!("read the stamp {STAMP_ANNOTATION}: {why}"));
+        let found = read(text).map_err(|error| error.to_string());
+        match (found, expected) {
+            (Err(found), Err(expected)) => assert!(found.starts_with(&expected), "{text}: {found}"),
+            (found, expected) => assert_eq!(found, expected, "{text}"),
+        }
+    }
+
+    #[test]
+    fn the_default_stamp_never_changes() {
+        let golden = concat!(
+            r#"{"v":1,"redirect":{"profile":"istio","mode":"REDIRECT","outboundPort":"15001","inboundPort":"15006","#,
+            r#""tunnelPort":"15008","proxyUIDs":"1337","proxyGIDs":"1337","includeInboundPorts":"*","#,
+            r#""excludeInboundPorts":"15020,15021,15090","includeOutboundIPRanges":"*","excludeOutboundIPRanges":"","#,
+            r#""includeOutboundPorts":"","excludeOutboundPorts":"15020","excludeInterfaces":"","rerouteInterfaces":"","#,
+            r#""includeOwnerGroups":"*","excludeOwnerGroups":"","excludeOutboundUIDs":"","dnsCapture":"off","#,
+            r#""dropInvalid":"false","loopbackCidr":"127.0.0.1/32","tproxyMark":"1337","tproxyTable":"133"}}"#,
+        );
+        let stamp = Stamp::Redirect(Box::default());
+        assert_eq!(write(&stamp), golden);
+        check(golden, Ok(stamp));
+        check(r#"{"v":1,"redirect":{}}"#, Ok(Stamp::Redirect(Box::default())));
+    }
+
+    #[test]
+    fn a_skip_keeps_its_reason() {
+        for reason in Reason::ALL {
+            check(&write(&Stamp::Skip(reason)), Ok(Stamp::Skip(reason)));
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_an_error() {
+        check("", Err("it is not JSON"));
+        check("[]", Err("it is not a JSON object"));
+        check("{}", Err("it has no version"));
+        check(r#"{"v":2,"redirect":{}}"#, Err("it is of version 2, this Millrace knows 1"));
+        check(r#"{"v":1}"#, Err("it has not one of redirect"));
+        check(r#"{"v":1,"redirect":{},"skip":"NotInjected"}"#, Err("it has not one of redirect"));
+        check(r#"{"v":1,"skip":"Tired"}"#, Err(r#"this Millrace does not know the reason "Tired""#));
+        check(r#"{"v":1,"redirect":{},"why":""}"#, Err(r#"this Millrace does not know the key "why""#));
+        check(r#"{"v":1,"redirect":{"speed":"1"}}"#, Err(r#"this Millrace does not know the key "speed""#));
+        check(r#"{"v":1,"redirect":{"outboundPort":1}}"#, Err("the setting outboundPort is not a text"));
+        check(r#"{"v":1,"redirect":{"outboundPort":"x"}}"#, Err(r#"outboundPort: "x": is not a port"#));
+        check(&" ".repeat(LONGEST + 1), Err("it has 262145 bytes"));
+    }
+}

@@ -5,6 +5,7 @@
 //! Nothing here knows pods, settings' meaning or any dialect.
 
 pub mod compare;
+pub mod origin;
 pub mod plan;
 pub mod removal;
 mod words;

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod expressions;
 pub mod iptables;
+pub mod listing;
 pub mod text;
 pub mod wire;
 pub mod xtables;

@@ -9,6 +9,7 @@ use crate::rules::{Chain, Content, Family, ForeignChain, Observed, ObservedRule,
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub(super) use parse::words;
 pub use spell::arguments;
 
 /// The most lines that [`read`] takes; a pod's tables have a few hundred at most.
@@ -169,7 +170,7 @@ impl Reader {
         if !place.chain.is_hook() && !self.observed.chains.contains_key(&place) {
             return Err(Cause::Chain(name.to_owned()));
         }
-        let words = parse::words(arguments).ok_or(Cause::Quote)?;
+        let words = words(arguments).ok_or(Cause::Quote)?;
         let content = match parse::rule(self.family, &words) {
             Some(rule) => Content::Known(rule),
             None => {

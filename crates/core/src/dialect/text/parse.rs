@@ -10,7 +10,7 @@ const MOST_PORTS: usize = 15;
 
 /// The words of a line: separated by blanks, `"` holding blanks together, `\` keeping what follows it. `None` if a
 /// quotation mark is not closed.
-pub(super) fn words(line: &str) -> Option<Vec<String>> {
+pub(in crate::dialect) fn words(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quoted = false;

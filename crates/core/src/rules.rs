@@ -8,6 +8,7 @@ pub mod compare;
 pub mod origin;
 pub mod plan;
 pub mod removal;
+pub mod trace;
 mod words;
 
 use crate::settings::{Interface, PortRange};

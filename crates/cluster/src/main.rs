@@ -1,3 +1,36 @@
 //! `millrace`: subcommand to one function each. It holds no logic of its own.
 
-fn main() {}
+mod args;
+mod cli;
+mod facts;
+
+use args::{Args, Command};
+use clap::Parser;
+use cli::Outcome;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let outcome = match &args.command {
+        Command::Explain(args) => cli::explain::run(args, &mut out),
+        Command::Rules(args) => cli::rules::run(args, &mut out),
+    };
+    let outcome = outcome.and_then(|outcome| out.flush().map(|()| outcome).map_err(Into::into));
+    match outcome {
+        Ok(Outcome::Well) => ExitCode::SUCCESS,
+        Ok(Outcome::Wrong) => ExitCode::from(1),
+        Err(error) if reader_is_gone(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error may be gone as well; there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "millrace: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether whoever read the output has seen enough, as `head` does.
+fn reader_is_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}

@@ -129,9 +129,11 @@ pub fn write(settings: &Settings) -> Vec<(&'static str, String)> {
 pub fn read<'a>(items: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Settings, Vec<Complaint>) {
     let mut draft = Draft::of(&Settings::default());
     let mut complaints = Vec::new();
+    let mut written = Vec::new();
     for (key, text) in items {
         match KNOBS.iter().find(|knob| knob.key == key) {
             Some(knob) => {
+                written.push((knob.key, key.to_owned()));
                 let mut reader = Reader::new(key, Source::Stamp, &mut complaints);
                 (knob.read)(&mut draft, &mut reader, text);
             }
@@ -143,6 +145,7 @@ pub fn read<'a>(items: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Setting
             )),
         }
     }
+    check::together(&draft, &written, &mut complaints);
     (draft.settings(), complaints)
 }
 

@@ -7,7 +7,7 @@
 pub use crate::reason::Reason;
 
 use crate::knobs::go_bool;
-use crate::pod::{Container, Pod};
+use crate::pod::{Container, Pod, Role};
 use crate::settings::Settings;
 use crate::stamp::{self, STAMP_ANNOTATION, Stamp};
 use crate::status::{STATUS_ANNOTATION, lists_init_container};
@@ -150,7 +150,7 @@ fn first_failing(conditions: &[Condition]) -> Verdict {
 /// All conditions. What makes every other one pointless stands first; the rest goes from what the operator says to
 /// what the pod's author says.
 fn conditions(pod: &Pod, mesh: &Mesh) -> Vec<Condition> {
-    let proxy = pod.containers.iter().find(|container| container.name == PROXY);
+    let proxy = staying(pod).find(|container| container.name == PROXY);
     let condition = |reason, (holds, found)| Condition { reason, holds, found };
     vec![
         condition(Reason::NotKubernetes, named(pod)),
@@ -158,7 +158,7 @@ fn conditions(pod: &Pod, mesh: &Mesh) -> Vec<Condition> {
         condition(Reason::NamespaceExcluded, namespace(pod, mesh)),
         condition(Reason::InitContainerPresent, init(pod)),
         condition(Reason::NoProxyContainer, container_names(pod, proxy)),
-        condition(Reason::SingleContainer, (pod.containers.len() > 1, count(pod))),
+        condition(Reason::SingleContainer, count(pod)),
         condition(Reason::NotInjected, injected(pod)),
         condition(Reason::InjectionDisabled, inject(pod)),
         condition(Reason::ProxyDisabled, disabled(proxy)),
@@ -196,15 +196,18 @@ fn init(pod: &Pod) -> (bool, String) {
 }
 
 fn container_names(pod: &Pod, proxy: Option<&Container>) -> (bool, String) {
-    let names: Vec<&str> = pod.containers.iter().map(|container| container.name.as_str()).collect();
+    let names: Vec<&str> = staying(pod).map(|container| container.name.as_str()).collect();
     (proxy.is_some(), if names.is_empty() { "no container".to_owned() } else { names.join(", ") })
 }
 
-fn count(pod: &Pod) -> String {
-    match pod.containers.len() {
-        1 => "1 container".to_owned(),
-        many => format!("{many} containers"),
-    }
+fn count(pod: &Pod) -> (bool, String) {
+    let count = staying(pod).count();
+    (count > 1, format!("{count} beside ordinary init containers"))
+}
+
+/// The containers that stay: an ordinary init container is gone before there is traffic.
+fn staying(pod: &Pod) -> impl Iterator<Item = &Container> {
+    pod.containers.iter().filter(|container| container.role != Role::Init)
 }
 
 fn injected(pod: &Pod) -> (bool, String) {
@@ -253,7 +256,6 @@ fn mode(pod: &Pod) -> (bool, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::Role;
 
     fn meshed() -> Pod {
         let container = |name: &str| Container { name: name.to_owned(), ..Container::default() };
@@ -298,6 +300,8 @@ mod tests {
         check(|pod| pod.namespace = "kube-system".to_owned(), skip(Reason::NamespaceExcluded));
         check(|pod| pod.containers[1].name = "envoy".to_owned(), skip(Reason::NoProxyContainer));
         check(|pod| drop(pod.containers.remove(0)), skip(Reason::SingleContainer));
+        check(|pod| pod.containers[0].role = Role::Init, skip(Reason::SingleContainer));
+        check(|pod| pod.containers[1].role = Role::Init, skip(Reason::NoProxyContainer));
         check(|pod| pod.annotations.clear(), skip(Reason::NotInjected));
         check(|pod| pod.containers[0].name = INIT.to_owned(), skip(Reason::InitContainerPresent));
         check(|pod| set(&mut pod.containers[1].env, "DISABLE_ENVOY", "T"), skip(Reason::ProxyDisabled));

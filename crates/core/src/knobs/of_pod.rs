@@ -19,7 +19,7 @@ const SIDECAR_PORTS: [u16; 3] = [15020, 15021, 15090];
 
 /// The settings of a pod: its annotations, else its sidecar's environment and identity, else the defaults.
 pub fn settings_of(pod: &Pod) -> (Settings, Vec<Complaint>) {
-    let proxy = pod.containers.iter().find(|container| container.name == PROXY);
+    let proxy = pod.containers.iter().find(|one| one.name == PROXY && one.role != Role::Init);
     let mut complaints = Vec::new();
     let mut draft = Draft::of(&Settings::default());
     let mut written = Vec::new();
@@ -159,7 +159,7 @@ mod tests {
         wrong("22,", "", "has an empty item, which is left out; remove the extra comma");
         wrong("9-8", "!", "is an empty range; write the lower port first");
         wrong("0", "", "matches nothing, as no connection has port 0; remove it");
-        wrong("*", "!", "may only stand alone, and only where everything can be meant; list the items");
+        wrong("*", "!", "cannot mean everything here; list the items or leave it empty");
         let include = "traffic.sidecar.istio.io/includeInboundPorts";
         assert_eq!(check(include, "", &[]).inbound, Inbound::Nothing);
         let ranges = check(include, "80, 1000-2000,3000:3001", &[]).inbound;
@@ -184,7 +184,7 @@ mod tests {
                      is not an address range; write one such as 10.0.0.0/8 or fd00::/8";
         check(name, "10.0.0.0/33", &[wrong]);
         let star = "!traffic.sidecar.istio.io/includeOutboundIPRanges: \"*\": \
-                    may only stand alone, and only where everything can be meant; list the items";
+                    cannot be one of several, as it means everything; remove it or all others";
         check(name, "10.0.0.0/8,*", &[star]);
         let many = vec!["10.0.0.0/8"; 257].join(",");
         let (_, complaints) = settings_of(&pod(&[(name, &many)]));

@@ -189,12 +189,11 @@ impl<'a> Reader<'a> {
         for part in text.split(',').map(str::trim) {
             if part.is_empty() {
                 self.note(text, "has an empty item, which is left out", "remove the extra comma");
+            } else if part == "*" && count == 1 {
+                self.fatal(part, "cannot mean everything here", "list the items or leave it empty");
             } else if part == "*" {
-                self.fatal(
-                    part,
-                    "may only stand alone, and only where everything can be meant",
-                    "list the items",
-                );
+                let problem = "cannot be one of several, as it means everything";
+                self.fatal(part, problem, "remove it or all others");
             } else if let Some(value) = item(self, part) {
                 if found.contains(&value) {
                     self.note(part, "is in the list already", "remove the second one");

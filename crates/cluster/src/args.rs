@@ -1,0 +1,117 @@
+//! The command line, as clap reads it. Flags only: what they do is in the module of each command.
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// The mesh's CNI, from the people's side: decide, explain, trace and verify the redirection of pods.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, max_term_width = 110, after_help = EXIT)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT: &str =
+    "Exit status: 0 all is well; 1 something is wrong with what was looked at; 2 it could not be looked at.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Explain(Explain),
+    Rules(Rules),
+}
+
+/// Say whether the pods of a manifest are redirected, by which conditions, and what is wrong with their settings.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXIT)]
+pub(crate) struct Explain {
+    /// The manifest, YAML or JSON: pods, or workloads with a pod template; - for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The namespace of objects that state none.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// A namespace in which istio-init redirects; may be repeated.
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    pub(crate) exclude_namespace: Vec<String>,
+    /// Decide as if an injector had added its sidecar.
+    #[arg(long)]
+    pub(crate) assume_injected: bool,
+    /// Show every rule with its reason.
+    #[arg(long)]
+    pub(crate) rules: bool,
+    /// The families of rules; a pod without an IPv6 address gets 4 only.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) family: Family,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Report,
+}
+
+/// Print the rules of a pod, of given settings, or of a pod that states none.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXIT)]
+pub(crate) struct Rules {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// The families of rules.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) family: Family,
+    /// How to print them.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Form,
+}
+
+/// Where settings come from. Without any of it, they are those of an injected pod that states none.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Source {
+    /// A manifest with the pod, YAML or JSON; - for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The pod, when the manifest has several: NAME or NAMESPACE/NAME.
+    #[arg(long, value_name = "NAME", requires = "file")]
+    pub(crate) pod: Option<String>,
+    /// One setting, such as excludeInboundPorts=22; may be repeated. `millrace rules -o settings` lists all.
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "file")]
+    pub(crate) set: Vec<String>,
+    /// Arguments as istio-init takes them, after --.
+    #[arg(last = true, value_name = "ISTIO-INIT ARGUMENTS", conflicts_with_all = ["file", "set"])]
+    pub(crate) init: Vec<String>,
+}
+
+/// Address families.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Family {
+    /// IPv4.
+    #[value(name = "4")]
+    V4,
+    /// IPv6.
+    #[value(name = "6")]
+    V6,
+    /// IPv4 and IPv6.
+    #[default]
+    Both,
+}
+
+/// Forms of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Report {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Forms of rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// Each rule with its reason and the setting it comes from.
+    #[default]
+    Reasons,
+    /// What iptables-restore takes and iptables-save prints.
+    IptablesSave,
+    /// For programs, with reasons.
+    Json,
+    /// The settings instead of rules.
+    Settings,
+}

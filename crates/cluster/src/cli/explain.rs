@@ -1,0 +1,192 @@
+//! `millrace explain`: what would happen to the pods of a manifest, and why.
+//!
+//! Asks the very functions that decide on a node; it has no opinion of its own.
+
+use super::{Outcome, reasons, source};
+use crate::args::{Explain, Report};
+use crate::facts::Found;
+use anyhow::Result;
+use millrace_core::complaint::Complaint;
+use millrace_core::knobs;
+use millrace_core::pod::{Container, Pod};
+use millrace_core::policy::{Basis, Decision, Mesh, PROXY, Reason, Verdict, decide};
+use millrace_core::rules::plan::plan;
+use millrace_core::rules::{Family, RuleSet};
+use millrace_core::settings::{PROXY_ID, Settings};
+use millrace_core::status::STATUS_ANNOTATION;
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// Explains every pod of the manifest.
+pub(crate) fn run(args: &Explain, out: &mut dyn Write) -> Result<Outcome> {
+    let mesh = Mesh { excluded_namespaces: args.exclude_namespace.clone(), ..Mesh::default() };
+    let (families, shown) = source::families(args.family);
+    let mut explained = Vec::new();
+    for mut found in source::manifest(&args.file, &args.namespace)? {
+        if args.assume_injected {
+            inject(&mut found.pod);
+        }
+        let decision = decide(&found.pod, &mesh);
+        let (settings, mut complaints) = source::of_pod(&found);
+        complaints.extend(source::about_stamp(&decision));
+        let redirected = decision.verdict == Verdict::Redirect;
+        let rules = if redirected { plan(&settings, families).rules } else { RuleSet::default() };
+        explained.push(Explained { found, decision, settings, complaints, rules });
+    }
+    match args.output {
+        Report::Text => {
+            for (index, one) in explained.iter().enumerate() {
+                if index > 0 {
+                    writeln!(out)?;
+                }
+                one.write(out, shown, args.rules)?;
+            }
+        }
+        Report::Json => {
+            let pods: Vec<Value> = explained.iter().map(|one| one.json(shown, args.rules)).collect();
+            writeln!(out, "{:#}", json!({ "pods": pods }))?;
+        }
+    }
+    let fatal = explained.iter().flat_map(|one| &one.complaints).any(|complaint| complaint.fatal);
+    Ok(Outcome::when(!fatal))
+}
+
+struct Explained {
+    found: Found,
+    decision: Decision,
+    settings: Settings,
+    complaints: Vec<Complaint>,
+    rules: RuleSet,
+}
+
+impl Explained {
+    fn write(&self, out: &mut dyn Write, families: &[Family], all: bool) -> Result<()> {
+        let pod = &self.found.pod;
+        write!(out, "{} {}/{}: ", self.found.kind, pod.namespace, pod.name)?;
+        match self.decision.verdict {
+            Verdict::Redirect if self.refused() => {
+                writeln!(out, "redirected{}, but it will not start", self.basis())?;
+                writeln!(out, "  way out: mend what the fatal complaints name")?;
+            }
+            Verdict::Redirect => writeln!(out, "redirected{}", self.basis())?,
+            Verdict::Skip(reason) => {
+                writeln!(out, "left alone{}, {reason}: {}", self.basis(), reason.sentence())?;
+                writeln!(out, "  way out: {}", reason.way_out())?;
+            }
+        }
+        self.write_conditions(out)?;
+        if !self.complaints.is_empty() {
+            writeln!(out, "  complaints")?;
+        }
+        for complaint in &self.complaints {
+            writeln!(out, "    {} {complaint}", if complaint.fatal { "fatal" } else { "note " })?;
+        }
+        if self.decision.verdict == Verdict::Redirect && !self.refused() {
+            self.write_rules(out, families, all)?;
+        }
+        Ok(())
+    }
+
+    /// A pod whose settings cannot be used as they are meant does not start, rather than start half protected (M1).
+    fn refused(&self) -> bool {
+        self.decision.verdict == Verdict::Redirect && self.complaints.iter().any(|complaint| complaint.fatal)
+    }
+
+    fn basis(&self) -> &'static str {
+        if self.decision.basis == Basis::Stamp { " by its stamp" } else { "" }
+    }
+
+    fn write_conditions(&self, out: &mut dyn Write) -> Result<()> {
+        writeln!(out, "  conditions")?;
+        let widest = Reason::ALL.iter().map(|reason| reason.condition().len()).max().unwrap_or_default();
+        for condition in &self.decision.conditions {
+            let mark = if condition.holds { '✓' } else { '✗' };
+            writeln!(out, "    {mark} {:widest$}  {}", condition.reason.condition(), condition.found)?;
+        }
+        Ok(())
+    }
+
+    fn write_rules(&self, out: &mut dyn Write, families: &[Family], all: bool) -> Result<()> {
+        let stated: Vec<_> = self.stated();
+        writeln!(out, "  settings{}", if stated.is_empty() { ": as for every pod" } else { "" })?;
+        for (key, value) in stated {
+            writeln!(out, "    {key}={value}")?;
+        }
+        let counts: Vec<String> = families.iter().map(|family| self.count(*family)).collect();
+        writeln!(out, "  rules: {}", counts.join(", "))?;
+        if all {
+            for &family in families {
+                reasons::write(out, &self.rules, family)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The settings that differ from those of a pod that states none.
+    fn stated(&self) -> Vec<(&'static str, String)> {
+        let usual = knobs::write(&Settings::default());
+        let own = knobs::write(&self.settings).into_iter();
+        own.zip(usual).filter(|(own, usual)| own != usual).map(|(own, _)| own).collect()
+    }
+
+    fn count(&self, family: Family) -> String {
+        format!("{} of {}", self.rules.family(family).len(), reasons::name(family))
+    }
+
+    fn json(&self, families: &[Family], all: bool) -> Value {
+        let reason = match self.decision.verdict {
+            Verdict::Redirect => None,
+            Verdict::Skip(reason) => Some(reason),
+        };
+        let conditions = self.decision.conditions.iter().map(|condition| {
+            let name = condition.reason.condition();
+            json!({ "condition": name, "holds": condition.holds, "found": condition.found, "reason": condition.reason.name() })
+        });
+        let settings =
+            knobs::write(&self.settings).into_iter().map(|(key, value)| (key.to_owned(), value.into()));
+        let counts = families
+            .iter()
+            .map(|family| (reasons::name(*family).to_owned(), self.rules.family(*family).len().into()));
+        let mut object = json!({
+            "kind": self.found.kind,
+            "namespace": self.found.pod.namespace,
+            "name": self.found.pod.name,
+            "redirected": reason.is_none() && !self.refused(),
+            "refused": self.refused(),
+            "reason": reason.map(Reason::name),
+            "sentence": reason.map(Reason::sentence),
+            "wayOut": reason.map(Reason::way_out),
+            "byStamp": self.decision.basis == Basis::Stamp,
+            "conditions": conditions.collect::<Vec<_>>(),
+            "complaints": self.complaints.iter().map(super::rules::complaint).collect::<Vec<_>>(),
+            "settings": Value::Object(settings.collect()),
+            "ruleCounts": Value::Object(counts.collect()),
+        });
+        if all {
+            object["rules"] = reasons::json(&self.rules, families);
+        }
+        object
+    }
+}
+
+/// Adds what an injector would add, as far as it matters here. A pod that has it or that refuses it stays as it is, and
+/// its conditions say so.
+fn inject(pod: &mut Pod) {
+    let refuses = pod.host_network
+        || decide(pod, &Mesh::default())
+            .conditions
+            .iter()
+            .any(|condition| condition.reason == Reason::InjectionDisabled && !condition.holds);
+    if refuses || pod.containers.iter().any(|container| container.name == PROXY) {
+        return;
+    }
+    pod.containers.push(Container {
+        name: PROXY.to_owned(),
+        args: vec!["proxy".to_owned(), "sidecar".to_owned()],
+        run_as_user: Some(PROXY_ID),
+        run_as_group: Some(PROXY_ID),
+        ..Container::default()
+    });
+    let status = r#"{"initContainers":["istio-validation"],"containers":["istio-proxy"]}"#;
+    pod.annotations.entry(STATUS_ANNOTATION.to_owned()).or_insert_with(|| status.to_owned());
+}

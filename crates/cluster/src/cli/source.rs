@@ -1,0 +1,113 @@
+//! Where a command's settings come from: a manifest, single settings, or arguments of `istio-init`.
+//!
+//! Reads the file it is told to read, and nothing else of this machine.
+
+use crate::args::{self, Source};
+use crate::facts::{self, Found};
+use anyhow::{Context, Result, bail};
+use millrace_core::complaint::Complaint;
+use millrace_core::knobs::{self, Surroundings};
+use millrace_core::policy::{Basis, Decision};
+use millrace_core::rules::Family;
+use millrace_core::settings::{Families, Settings};
+use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The settings that the arguments name, and what is wrong with them.
+pub(super) fn settings(source: &Source) -> Result<(Settings, Vec<Complaint>)> {
+    if let Some(file) = &source.file {
+        let found = one(manifest(file, "default")?, source.pod.as_deref())?;
+        let (settings, complaints) = of_pod(&found);
+        return Ok((settings, complaints));
+    }
+    if !source.init.is_empty() {
+        // The environment and the users are those of the container that the arguments are meant for, not this machine's.
+        let around = Surroundings {
+            env: &|_| None,
+            user: &|_| None,
+            group: &|_| None,
+            resolv_conf: &|| Err("only the pod's own counts".to_owned()),
+        };
+        let flags = knobs::settings_from_flags(&source.init, &around)?;
+        return Ok((flags.settings, flags.complaints));
+    }
+    let mut items = Vec::new();
+    for item in &source.set {
+        let (key, value) = item.split_once('=').with_context(|| format!("--set {item}: write KEY=VALUE"))?;
+        if !knobs::KNOBS.iter().any(|knob| knob.key == key) {
+            bail!("--set {key}: there is no such setting; `millrace rules -o settings` lists all");
+        }
+        items.push((key, value));
+    }
+    Ok(knobs::read(items))
+}
+
+/// The pods of a manifest.
+pub(super) fn manifest(file: &Path, namespace: &str) -> Result<Vec<Found>> {
+    let named = || {
+        format!(
+            "read pods from {}",
+            if file == Path::new("-") { "standard input".into() } else { file.display().to_string() }
+        )
+    };
+    let text = read(file).with_context(named)?;
+    facts::pods(&text, namespace).with_context(named)
+}
+
+/// What a pod's stamp says, else what the pod says.
+pub(super) fn of_pod(found: &Found) -> (Settings, Vec<Complaint>) {
+    let (stated, mut complaints) = knobs::settings_of(&found.pod);
+    complaints.splice(0..0, found.complaints.iter().cloned());
+    match found.pod.annotations.get(STAMP_ANNOTATION).map(|text| stamp::read(text)) {
+        Some(Ok(Stamp::Redirect(settings))) => (*settings, complaints),
+        _ => (stated, complaints),
+    }
+}
+
+/// A complaint about a stamp that cannot be followed.
+pub(super) fn about_stamp(decision: &Decision) -> Option<Complaint> {
+    match &decision.basis {
+        Basis::UnreadableStamp(error) => {
+            let fix = "restart the pod to have it stamped anew";
+            Some(Complaint::note(STAMP_ANNOTATION, "…", format!("cannot be followed: {error}"), fix))
+        }
+        Basis::Conditions | Basis::Stamp => None,
+    }
+}
+
+/// The families to plan for, and of these the ones to show.
+pub(super) fn families(family: args::Family) -> (Families, &'static [Family]) {
+    match family {
+        args::Family::V4 => (Families::V4, &[Family::V4]),
+        args::Family::V6 => (Families::Both, &[Family::V6]),
+        args::Family::Both => (Families::Both, &[Family::V4, Family::V6]),
+    }
+}
+
+fn one(mut found: Vec<Found>, wanted: Option<&str>) -> Result<Found> {
+    let full = |one: &Found| format!("{}/{}", one.pod.namespace, one.pod.name);
+    if let Some(wanted) = wanted {
+        found.retain(|one| one.pod.name == wanted || full(one) == wanted);
+    }
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => bail!("the manifest has no pod {}", wanted.unwrap_or_default()),
+        _ => {
+            let names: Vec<String> = found.iter().map(full).collect();
+            bail!("the manifest has several pods; say --pod with one of {}", names.join(", "))
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<String> {
+    let source: Box<dyn Read> =
+        if file == Path::new("-") { Box::new(io::stdin().lock()) } else { Box::new(File::open(file)?) };
+    let mut text = String::new();
+    source.take(facts::LARGEST as u64 + 1).read_to_string(&mut text)?;
+    if text.len() > facts::LARGEST {
+        bail!("it has more than {} MiB; split it", facts::LARGEST >> 20);
+    }
+    Ok(text)
+}

@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. Flags only: what they do is in the module of each command.
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// The mesh's CNI, from the people's side: decide, explain, trace and verify the redirection of pods.
@@ -18,6 +19,7 @@ const EXIT: &str =
 pub(crate) enum Command {
     Explain(Explain),
     Rules(Rules),
+    Trace(Trace),
 }
 
 /// Say whether the pods of a manifest are redirected, by which conditions, and what is wrong with their settings.
@@ -61,6 +63,41 @@ pub(crate) struct Rules {
     pub(crate) output: Form,
 }
 
+/// Follow one packet through the rules, step by step, to where it ends up.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXIT)]
+pub(crate) struct Trace {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Where it comes from: an address, with or without a port. For a packet that is sent, the pod's own.
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = endpoint)]
+    pub(crate) from: Option<Endpoint>,
+    /// Where it goes to: an address, with or without a port.
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = endpoint)]
+    pub(crate) to: Endpoint,
+    /// Its transport protocol.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) proto: Proto,
+    /// The user who sends it.
+    #[arg(long, default_value_t = 1000, conflicts_with = "received")]
+    pub(crate) uid: u32,
+    /// The group that sends it; the user's number if not said.
+    #[arg(long, conflicts_with = "received")]
+    pub(crate) gid: Option<u32>,
+    /// The interface it comes in by; without it, the packet is sent by the pod.
+    #[arg(long = "in", id = "received", value_name = "INTERFACE", conflicts_with = "out")]
+    pub(crate) received: Option<String>,
+    /// The interface it goes out by; lo if it goes to the pod itself, else eth0.
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) out: Option<String>,
+    /// Its mark.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) mark: u32,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Report,
+}
+
 /// Where settings come from. Without any of it, they are those of an injected pod that states none.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Source {
@@ -76,6 +113,34 @@ pub(crate) struct Source {
     /// Arguments as istio-init takes them, after --.
     #[arg(last = true, value_name = "ISTIO-INIT ARGUMENTS", conflicts_with_all = ["file", "set"])]
     pub(crate) init: Vec<String>,
+}
+
+/// An address with or without a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) address: IpAddr,
+    pub(crate) port: Option<u16>,
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(Endpoint { address, port: None });
+    }
+    let whole: SocketAddr =
+        text.parse().map_err(|_| "write an address, as in 10.0.0.1:80 or [fd00::1]:80".to_owned())?;
+    Ok(Endpoint { address: whole.ip(), port: Some(whole.port()) })
+}
+
+/// Transport protocols.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Proto {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// Neither, as ICMP.
+    Other,
 }
 
 /// Address families.

@@ -4,6 +4,7 @@ pub(crate) mod explain;
 mod reasons;
 pub(crate) mod rules;
 mod source;
+pub(crate) mod trace;
 
 /// What came out of a command that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

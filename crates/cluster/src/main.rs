@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let outcome = match &args.command {
         Command::Explain(args) => cli::explain::run(args, &mut out),
         Command::Rules(args) => cli::rules::run(args, &mut out),
+        Command::Trace(args) => cli::trace::run(args, &mut out),
     };
     let outcome = outcome.and_then(|outcome| out.flush().map(|()| outcome).map_err(Into::into));
     match outcome {

@@ -173,6 +173,8 @@ pub(crate) enum Form {
     /// Each rule with its reason and the setting it comes from.
     #[default]
     Reasons,
+    /// The table that iptables -L -n -v --line-numbers -x prints.
+    Iptables,
     /// What iptables-restore takes and iptables-save prints.
     IptablesSave,
     /// For programs, with reasons.

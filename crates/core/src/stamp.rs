@@ -131,6 +131,12 @@ fn read_settings(object: &Map<String, Value>) -> Result<Settings, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Dns, Inbound, Interface, Mode, Outbound, OwnerGroups, PortRange, Profile};
+    use ipnet::{IpNet, Ipv4Net};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use std::net::IpAddr;
 
     fn check(text: &str, expected: Result<Stamp, &str>) {
         let expected = expected.map_err(|why| format!("read the stamp {STAMP_ANNOTATION}: {why}"));
@@ -178,5 +184,113 @@ mod tests {
         check(r#"{"v":1,"redirect":{"outboundPort":1}}"#, Err("the setting outboundPort is not a text"));
         check(r#"{"v":1,"redirect":{"outboundPort":"x"}}"#, Err(r#"outboundPort: "x": is not a port"#));
         check(&" ".repeat(LONGEST + 1), Err("it has 262145 bytes"));
+    }
+
+    proptest! {
+        #![proptest_config(crate::laws::config())]
+
+        #[test]
+        fn what_is_written_is_read(settings in settings()) {
+            let stamp = Stamp::Redirect(Box::new(settings));
+            prop_assert_eq!(read(&write(&stamp)), Ok(stamp));
+        }
+    }
+
+    fn settings() -> impl Strategy<Value = Settings> {
+        let flat = (any::<bool>(), any::<bool>(), any::<bool>(), 1..=u16::MAX, 1..=u16::MAX, 1..=u16::MAX);
+        let ids = (some(id()), some(id()), any_of(id()));
+        let ports = (any_of(port()), any_of(port()));
+        let lists = (any_of(net()), any_of(interface()), any_of(interface()));
+        let modes = (inbound(), outbound(), groups(), dns());
+        let rest = (loopback(), (1..=u32::MAX).prop_filter("taken", |mark| *mark != 1338), 1..253u32);
+        (flat, ids, ports, lists, modes, rest).prop_map(|(flat, ids, ports, lists, modes, rest)| Settings {
+            profile: if flat.0 { Profile::Asm114 } else { Profile::Istio },
+            mode: if flat.1 { Mode::Tproxy } else { Mode::Redirect },
+            drop_invalid: flat.2,
+            outbound_port: flat.3,
+            inbound_port: flat.4,
+            tunnel_port: flat.5,
+            proxy_uids: ids.0,
+            proxy_gids: ids.1,
+            exclude_uids: ids.2,
+            include_outbound_ports: ports.0,
+            exclude_outbound_ports: ports.1,
+            exclude_outbound_ranges: lists.0,
+            exclude_interfaces: lists.1,
+            reroute_interfaces: lists.2,
+            inbound: modes.0,
+            outbound: modes.1,
+            owner_groups: modes.2,
+            dns: modes.3,
+            loopback: rest.0,
+            tproxy_mark: rest.1,
+            tproxy_table: rest.2,
+        })
+    }
+
+    fn any_of<T: Clone + fmt::Debug + PartialEq>(
+        item: impl Strategy<Value = T>,
+    ) -> impl Strategy<Value = Vec<T>> {
+        vec(item, 0..5).prop_map(once)
+    }
+
+    fn some<T: Clone + fmt::Debug + PartialEq>(
+        item: impl Strategy<Value = T>,
+    ) -> impl Strategy<Value = Vec<T>> {
+        vec(item, 1..5).prop_map(once)
+    }
+
+    /// A list without repetition, as every reader makes it.
+    fn once<T: PartialEq>(items: Vec<T>) -> Vec<T> {
+        let mut once = Vec::new();
+        for item in items {
+            if !once.contains(&item) {
+                once.push(item);
+            }
+        }
+        once
+    }
+
+    fn id() -> impl Strategy<Value = u32> {
+        0..u32::MAX
+    }
+
+    fn port() -> impl Strategy<Value = PortRange> {
+        (any::<u16>(), any::<u16>())
+            .prop_map(|(one, two)| PortRange::new(one.min(two), one.max(two)).unwrap())
+    }
+
+    fn net() -> impl Strategy<Value = IpNet> {
+        (any::<IpAddr>(), 0..=128u8).prop_map(|(address, length)| {
+            let length = if address.is_ipv4() { length % 33 } else { length };
+            IpNet::new(address, length).unwrap().trunc()
+        })
+    }
+
+    fn interface() -> impl Strategy<Value = Interface> {
+        vec(select(b"abcXYZ019_.-".to_vec()), 0..Interface::LONGEST)
+            .prop_map(|rest| Interface::new(&format!("e{}", String::from_utf8(rest).unwrap())).unwrap())
+    }
+
+    fn loopback() -> impl Strategy<Value = Ipv4Net> {
+        (0..1u32 << 24, 8..=32u8)
+            .prop_map(|(host, length)| Ipv4Net::new((0x7f00_0000 | host).into(), length).unwrap().trunc())
+    }
+
+    fn inbound() -> impl Strategy<Value = Inbound> {
+        let only = some(port()).prop_map(Inbound::Only);
+        prop_oneof![any_of(port()).prop_map(Inbound::AllExcept), only, Just(Inbound::Nothing)]
+    }
+
+    fn outbound() -> impl Strategy<Value = Outbound> {
+        prop_oneof![Just(Outbound::All), some(net()).prop_map(Outbound::Only), Just(Outbound::Nothing)]
+    }
+
+    fn groups() -> impl Strategy<Value = OwnerGroups> {
+        prop_oneof![any_of(id()).prop_map(OwnerGroups::AllExcept), any_of(id()).prop_map(OwnerGroups::Only)]
+    }
+
+    fn dns() -> impl Strategy<Value = Dns> {
+        prop_oneof![Just(Dns::Off), Just(Dns::All), some(any::<IpAddr>()).prop_map(Dns::Servers)]
     }
 }

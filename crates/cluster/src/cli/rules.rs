@@ -4,9 +4,10 @@ use super::{Outcome, reasons, source};
 use crate::args::{Form, Rules};
 use anyhow::Result;
 use millrace_core::complaint::Complaint;
-use millrace_core::dialect::text;
+use millrace_core::dialect::{listing, text};
 use millrace_core::knobs;
 use millrace_core::rules::plan::plan;
+use millrace_core::rules::{Content, Family, Observed, ObservedRule, Rule, RuleSet, Table};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
@@ -24,6 +25,11 @@ pub(crate) fn run(args: &Rules, out: &mut dyn Write) -> Result<Outcome> {
                 reasons::write(out, &rules, family)?;
             }
         }
+        Form::Iptables => {
+            for &family in shown {
+                write_listing(out, &rules, family)?;
+            }
+        }
         Form::IptablesSave => {
             for &family in shown {
                 write!(out, "# {}\n{}", reasons::name(family), text::write(&rules, family))?;
@@ -39,6 +45,26 @@ pub(crate) fn run(args: &Rules, out: &mut dyn Write) -> Result<Outcome> {
         }
     }
     Ok(Outcome::when(!complaints.iter().any(|complaint| complaint.fatal)))
+}
+
+/// The tables that are not empty, as `iptables -t TABLE -L -n -v --line-numbers -x` lists them before any packet came.
+fn write_listing(out: &mut dyn Write, rules: &RuleSet, family: Family) -> Result<()> {
+    let untouched =
+        |rule: &Rule| ObservedRule { handle: 0, packets: 0, bytes: 0, content: Content::Known(rule.clone()) };
+    let chains = rules.iter().map(|(place, rules)| (place, rules.iter().map(untouched).collect()));
+    let observed = Observed { chains: chains.collect(), ..Observed::default() };
+    for table in Table::ALL {
+        if observed.chains.keys().any(|place| (place.family, place.table) == (family, table)) {
+            writeln!(
+                out,
+                "# {} {}\n{}",
+                reasons::name(family),
+                table.name(),
+                listing::list(&observed, family, table)
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// A complaint as JSON.

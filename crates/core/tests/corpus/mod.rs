@@ -5,19 +5,25 @@
 
 use millrace_core::cni::{self, Request};
 use millrace_core::dialect::text;
+use millrace_core::knobs::{self, Surroundings};
+use millrace_core::pod::{Container, Pod};
 use millrace_core::rules::Family;
-use millrace_core::{ask, conflist, record};
+use millrace_core::stamp::{self, Stamp};
+use millrace_core::{ask, conflist, policy, record, status};
 
 /// A body.
 pub(crate) type Reader = fn(&[u8]);
 
 /// All readers, by the names of their fuzz targets and of their folders in `fuzz/corpus`.
 pub(crate) const READERS: &[(&str, Reader)] = &[
+    ("annotations", annotations),
     ("ask", ask),
     ("cni_request", cni_request),
     ("conflist", conflist),
+    ("init_arguments", init_arguments),
     ("record", record),
     ("save_text", save_text),
+    ("stamp", stamp),
 ];
 
 /// Variables, one `NAME=VALUE` a line, up to an empty line; then standard input.
@@ -115,4 +121,65 @@ pub(crate) fn save_text(data: &[u8]) {
         let again = text::read(&text::write(&known, family), family).expect("what we wrote can be read");
         assert_eq!(again.known(), known);
     }
+}
+
+/// Annotations of a pod, one `NAME=VALUE` a line; `$NAME=VALUE` is a variable of its sidecar.
+pub(crate) fn annotations(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut proxy = Container { name: policy::PROXY.to_owned(), ..Container::default() };
+    let mut pod = Pod { namespace: "default".to_owned(), name: "web".to_owned(), ..Pod::default() };
+    for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        let (map, name) = match name.strip_prefix('$') {
+            Some(variable) => (&mut proxy.env, variable),
+            None => (&mut pod.annotations, name),
+        };
+        map.insert(name.to_owned(), value.to_owned());
+    }
+    pod.containers.push(proxy);
+    let (settings, complaints) = knobs::settings_of(&pod);
+    assert!(complaints.iter().all(|complaint| complaint.to_string().lines().count() == 1));
+    if !complaints.iter().any(|complaint| complaint.fatal) {
+        stamped(Stamp::Redirect(Box::new(settings)));
+    }
+    let mesh = policy::Mesh::default();
+    let decision = policy::decide(&pod, &mesh);
+    let early = policy::from_annotations(&pod.namespace, &pod.name, Some(&pod.annotations), &mesh);
+    match (early, decision.verdict) {
+        (policy::Early::Redirect(_), verdict) => assert_eq!(verdict, policy::Verdict::Redirect),
+        (policy::Early::Skip(_), verdict) => assert_ne!(verdict, policy::Verdict::Redirect),
+        (policy::Early::Ask(_), _) => {}
+    }
+}
+
+/// Arguments of istio-init, one a line up to an empty line; then a resolv.conf.
+pub(crate) fn init_arguments(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (args, resolv_conf) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let args: Vec<String> = args.lines().map(str::to_owned).collect();
+    let around = Surroundings {
+        env: &|_| None,
+        user: &|name| (name == "istio-proxy").then_some(1337),
+        group: &|_| None,
+        resolv_conf: &|| Ok(resolv_conf.to_owned()),
+    };
+    match knobs::settings_from_flags(&args, &around) {
+        Ok(flags) if !flags.complaints.iter().any(|complaint| complaint.fatal) => {
+            stamped(Stamp::Redirect(Box::new(flags.settings)));
+        }
+        Ok(flags) => drop(flags),
+        Err(usage) => assert_eq!(usage.to_string().lines().count(), 1),
+    }
+}
+
+/// The two annotations that JSON is in.
+pub(crate) fn stamp(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = status::lists_init_container(text, policy::INIT);
+    if let Ok(read) = stamp::read(text) {
+        stamped(read);
+    }
+}
+
+fn stamped(stamp: Stamp) {
+    assert_eq!(stamp::read(&stamp::write(&stamp)), Ok(stamp));
 }

@@ -4,6 +4,7 @@
 //! For every set `r` a plan can make, `read(write(r)) == r`.
 
 pub mod batch;
+mod dump;
 pub mod expressions;
 pub mod iptables;
 pub mod listing;

@@ -3,6 +3,9 @@
 //! An expression that carries anything this file has no field for is read as [`Expression::Other`], so that nothing a
 //! rule says is silently left out. What a sequence of expressions means is `meaning`'s work.
 
+pub mod meaning;
+mod registers;
+
 use super::wire::{Cut, Writer, attributes};
 
 /// One expression. Registers are the kernel's numbers; values are as a packet holds them.

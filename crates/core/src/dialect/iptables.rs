@@ -7,8 +7,10 @@
 //!
 //! It never touches a rule or chain that is not named in a [`Removal`](crate::rules::removal::Removal).
 
+mod read;
 mod write;
 
+pub use read::{Error, read, requests};
 pub use write::write;
 
 use crate::rules::{Chain, Family, Table};

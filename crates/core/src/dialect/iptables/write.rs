@@ -9,6 +9,7 @@
 
 use super::{chain_type, family_name, hook_number, number, priority};
 use crate::dialect::batch::{Act, At, Batch, Builder, Does, message};
+use crate::dialect::expressions::meaning::{destination_offset, source_offset};
 use crate::dialect::expressions::{Expression, REGISTER, base, meta, verdict};
 use crate::dialect::wire::{APPEND, CREATE, EXCL, Writer};
 use crate::dialect::xtables::{self, Extension};
@@ -249,22 +250,6 @@ fn write_match(w: &mut Writer, family: Family, condition: &Match) {
         Match::Mark { value, not } => write_extension(w, &xtables::mark(*value, *not)),
         Match::ConnectionMark { value, not } => write_extension(w, &xtables::connection_mark(*value, *not)),
         Match::ConnectionState(state) => write_extension(w, &xtables::connection_state(*state)),
-    }
-}
-
-/// Where an IP header has the source address.
-pub(super) fn source_offset(family: Family) -> u32 {
-    match family {
-        Family::V4 => 12,
-        Family::V6 => 8,
-    }
-}
-
-/// Where an IP header has the destination address.
-pub(super) fn destination_offset(family: Family) -> u32 {
-    match family {
-        Family::V4 => 16,
-        Family::V6 => 24,
     }
 }
 

@@ -20,8 +20,8 @@ pub enum Expression<'a> {
     Payload { base: u32, offset: u32, length: u32, register: u32 },
     /// Goes on only if the register is (`not`: is not) `value`.
     Compare { register: u32, not: bool, value: &'a [u8] },
-    /// Goes on only if the register is less or equal (`NFT_CMP_LTE`), or greater or equal.
-    Bound { register: u32, upper: bool, value: &'a [u8] },
+    /// Goes on only if the register compares so with `value`, both as big-endian numbers.
+    Bound { register: u32, is: Order, value: &'a [u8] },
     /// Goes on only if the register is (`not`: is not) between `from` and `to`, both included.
     Range { register: u32, not: bool, from: &'a [u8], to: &'a [u8] },
     /// Puts `from & mask ^ xor` into `to`.
@@ -49,6 +49,16 @@ pub enum Expression<'a> {
     Target { name: &'a [u8], revision: u32, info: &'a [u8] },
     /// Anything else.
     Other { name: &'a [u8] },
+}
+
+/// How two numbers compare, `NFT_CMP_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the kernel's names in words")]
+pub enum Order {
+    Below = 2,
+    AtMost = 3,
+    Above = 4,
+    AtLeast = 5,
 }
 
 /// `NFT_REG_1`, the one register of 16 bytes that our rules use.
@@ -103,8 +113,6 @@ const DATA_VERDICT: u16 = 2;
 /// `NFT_CMP_*`
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
-const AT_MOST: u32 = 3;
-const AT_LEAST: u32 = 5;
 
 impl Expression<'_> {
     /// Its name in the kernel.
@@ -148,9 +156,7 @@ impl Expression<'_> {
             Expression::Compare { register, not, value } => {
                 compare(w, register, if not { NOT_EQUAL } else { EQUAL }, value);
             }
-            Expression::Bound { register, upper, value } => {
-                compare(w, register, if upper { AT_MOST } else { AT_LEAST }, value);
-            }
+            Expression::Bound { register, is, value } => compare(w, register, is as u32, value),
             Expression::Range { register, not, from, to } => {
                 numbers(w, &[(1, register), (2, u32::from(not))]);
                 constant(w, 3, from);
@@ -248,13 +254,14 @@ fn read_data<'a>(name: &[u8], fields: &Fields<'a>) -> Option<Expression<'a>> {
         b"cmp" => {
             let [register, operation] = fields.numbers([1, 2], &[3])?;
             let value = fields.constant(3)?;
+            let bound = |is| Some(Expression::Bound { register, is, value });
             match operation {
-                EQUAL | NOT_EQUAL => {
-                    Some(Expression::Compare { register, not: operation == NOT_EQUAL, value })
-                }
-                AT_MOST | AT_LEAST => {
-                    Some(Expression::Bound { register, upper: operation == AT_MOST, value })
-                }
+                EQUAL => Some(Expression::Compare { register, not: false, value }),
+                NOT_EQUAL => Some(Expression::Compare { register, not: true, value }),
+                2 => bound(Order::Below),
+                3 => bound(Order::AtMost),
+                4 => bound(Order::Above),
+                5 => bound(Order::AtLeast),
                 _ => None,
             }
         }

@@ -4,7 +4,7 @@
 //! understood has no meaning here, rather than a part of one.
 
 use super::registers::{Fact, Loaded, Registers};
-use super::{Expression, base, ct, meta, verdict};
+use super::{Expression, Order, base, ct, meta, verdict};
 use crate::dialect::xtables;
 use crate::rules::{Chain, ConnectionState, Family, Match, Protocol, Rule, Verdict};
 use crate::settings::{Interface, PortRange};
@@ -37,8 +37,8 @@ pub fn meaning(
 struct Reader {
     family: Option<Family>,
     registers: Registers,
-    /// The lower bound of a range that is compared in two steps.
-    lower: Option<(Loaded, Vec<u8>)>,
+    /// Whether the expression before was a lower bound, which the next may close to a range.
+    open: bool,
     matches: Vec<Match>,
     /// What the rule does, in order.
     does: Vec<Verdict>,
@@ -47,6 +47,7 @@ struct Reader {
 
 impl Reader {
     fn take(&mut self, expression: &Expression<'_>, chain: impl Fn(&[u8]) -> Option<Chain>) -> Option<()> {
+        let open = std::mem::take(&mut self.open);
         match *expression {
             Expression::Meta { key, register } => self.registers.load(register, Fact::Meta(key)),
             Expression::Ct { key, register } => self.registers.load(register, Fact::Ct(key)),
@@ -65,7 +66,7 @@ impl Reader {
                 let loaded = self.registers.get(register)?.clone();
                 self.range(&loaded, not, from, to)
             }
-            Expression::Bound { register, upper, value } => self.bound(register, upper, value),
+            Expression::Bound { register, is, value } => self.bound(register, is, value, open),
             Expression::Match { name, revision, info } => {
                 for condition in xtables::read_match(name, revision, info)? {
                     self.add(condition)?;
@@ -87,9 +88,6 @@ impl Reader {
     }
 
     fn end(self) -> Option<Meaning> {
-        if self.lower.is_some() {
-            return None;
-        }
         let verdict = match *self.does {
             // In nf_tables' own words marking and accepting are not part of `tproxy`.
             [Verdict::Tproxy { port, .. }, Verdict::SetMark(mark), Verdict::Accept] => {
@@ -140,7 +138,7 @@ impl Reader {
             (Fact::Meta(meta::SKUID), None) => Match::Uid { id: word(value)?, not },
             (Fact::Meta(meta::SKGID), None) => Match::Gid { id: word(value)?, not },
             (Fact::Ct(ct::MARK), None) => Match::ConnectionMark { value: word(value)?, not },
-            (Fact::Payload { .. }, None) => self.port(&loaded.fact, not, value, value)?,
+            (Fact::Payload { .. }, None) => self.port(&loaded.fact, not, half(value)?.into())?,
             _ => return None,
         };
         // `nft` and ours both name the protocol before the port; only one of them matters.
@@ -152,25 +150,41 @@ impl Reader {
 
     fn range(&mut self, loaded: &Loaded, not: bool, from: &[u8], to: &[u8]) -> Option<()> {
         loaded.mask.is_none().then_some(())?;
-        let condition = self.port(&loaded.fact, not, from, to)?;
+        let ports = PortRange::new(half(from)?, half(to)?)?;
+        let condition = self.port(&loaded.fact, not, ports)?;
         self.add(condition)
     }
 
-    fn bound(&mut self, register: u32, upper: bool, value: &[u8]) -> Option<()> {
+    /// Older and newer `iptables-nft` write ranges as bounds, as one alone where the other says nothing.
+    fn bound(&mut self, register: u32, is: Order, value: &[u8], open: bool) -> Option<()> {
         let loaded = self.registers.get(register)?.clone();
-        match self.lower.take() {
-            None if !upper => {
-                self.lower = Some((loaded, value.to_vec()));
-                Some(())
-            }
-            Some((lower, from)) if upper && lower == loaded => self.range(&loaded, false, &from, value),
-            _ => None,
+        loaded.mask.is_none().then_some(())?;
+        let value = half(value)?;
+        let (from, to) = match is {
+            Order::Below => (0, value.checked_sub(1)?),
+            Order::AtMost => (0, value),
+            Order::Above => (value.checked_add(1)?, u16::MAX),
+            Order::AtLeast => (value, u16::MAX),
+        };
+        let mut condition = self.port(&loaded.fact, false, PortRange::new(from, to)?)?;
+        if open && from == 0 {
+            let (Match::SourcePort { ports, .. } | Match::DestinationPort { ports, .. }) = &mut condition
+            else {
+                return None;
+            };
+            let from = match (self.matches.pop()?, &loaded.fact) {
+                (Match::SourcePort { ports, .. }, Fact::Payload { offset: 0, .. })
+                | (Match::DestinationPort { ports, .. }, Fact::Payload { offset: 2, .. }) => ports.first(),
+                _ => return None,
+            };
+            *ports = PortRange::new(from, to)?;
         }
+        self.open = to == u16::MAX;
+        self.add(condition)
     }
 
     /// A port, the protocol being known.
-    fn port(&self, fact: &Fact, not: bool, from: &[u8], to: &[u8]) -> Option<Match> {
-        let ports = PortRange::new(half(from)?, half(to)?)?;
+    fn port(&self, fact: &Fact, not: bool, ports: PortRange) -> Option<Match> {
         self.matches.iter().find(|condition| matches!(condition, Match::Protocol(_)))?;
         match fact {
             Fact::Payload { base: base::TRANSPORT, offset: 0, length: 2 } => {

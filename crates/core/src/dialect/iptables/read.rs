@@ -6,7 +6,7 @@
 use super::number;
 use crate::dialect::dump::{self, ChainFound, Dump, RuleFound};
 use crate::dialect::expressions::meaning::meaning;
-use crate::rules::{Chain, Content, Family, ForeignChain, Observed, ObservedRule, Place, Table};
+use crate::rules::{Chain, Content, Family, ForeignChain, Observed, ObservedRule, Place, Table, Verdict};
 use std::collections::BTreeMap;
 
 pub use crate::dialect::dump::Error;
@@ -23,7 +23,7 @@ pub fn read(answers: &[u8]) -> Result<Observed, Error> {
     let mut foreign: BTreeMap<(Family, Table, String), usize> = BTreeMap::new();
     for ChainFound { family, table, name } in &dump.chains {
         let Some((family, table)) = table_of(*family, table) else { continue };
-        match chain_of(name) {
+        match chain_in(table, name) {
             Some(chain) => drop(observed.chains.entry(Place { family, table, chain }).or_default()),
             None => drop(foreign.entry((family, table, text(name))).or_default()),
         }
@@ -31,7 +31,7 @@ pub fn read(answers: &[u8]) -> Result<Observed, Error> {
     for found in &dump.rules {
         let Some((family, table)) = table_of(found.family, found.table) else { continue };
         let rule = rule(family, found);
-        let Some(chain) = chain_of(found.chain) else {
+        let Some(chain) = chain_in(table, found.chain) else {
             *foreign.entry((family, table, text(found.chain))).or_default() += 1;
             if let Some(chain) = jump(&rule.content).filter(|chain| !chain.is_hook()) {
                 observed.held.insert(Place { family, table, chain });
@@ -59,7 +59,7 @@ fn rule(family: Family, found: &RuleFound<'_>) -> ObservedRule {
 fn jump(content: &Content) -> Option<Chain> {
     match content {
         Content::Known(rule) => match rule.verdict() {
-            crate::rules::Verdict::Jump(chain) => Some(chain),
+            Verdict::Jump(chain) => Some(chain),
             _ => None,
         },
         Content::Foreign { jump, .. } => jump.as_deref().and_then(Chain::from_name),
@@ -73,6 +73,11 @@ fn table_of(family: u8, table: &[u8]) -> Option<(Family, Table)> {
 
 fn chain_of(name: &[u8]) -> Option<Chain> {
     Chain::from_name(std::str::from_utf8(name).ok()?)
+}
+
+/// A chain of this table; one with the name of a hook that the table does not have is somebody's own.
+fn chain_in(table: Table, name: &[u8]) -> Option<Chain> {
+    chain_of(name).filter(|chain| !chain.is_hook() || table.hooks().contains(chain))
 }
 
 fn text(name: &[u8]) -> String {

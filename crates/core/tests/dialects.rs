@@ -1,0 +1,109 @@
+//! Laws of the two netlink dialects, against a pretended kernel: what is written is read back, replacing and clearing
+//! leave others alone, and no bytes whatever make a reader panic.
+
+mod any;
+mod pretend;
+
+use any::law;
+use millrace_core::dialect::expressions::{Expression, verdict};
+use millrace_core::dialect::wire::Writer;
+use millrace_core::dialect::{Batch, iptables};
+use millrace_core::rules::plan::plan;
+use millrace_core::rules::removal::{Removal, removal};
+use millrace_core::rules::{Observed, RuleSet};
+use pretend::Kernel;
+use proptest::prelude::*;
+
+/// A dialect's three verbs.
+struct Dialect {
+    write: fn(&RuleSet, &Removal) -> Batch,
+    read: fn(&[u8]) -> Observed,
+}
+
+const IPTABLES: Dialect =
+    Dialect { write: iptables::write, read: |answers| iptables::read(answers).expect("a whole dump") };
+
+impl Dialect {
+    fn observe(&self, kernel: &Kernel) -> Observed {
+        (self.read)(&kernel.dump())
+    }
+
+    fn replace(&self, kernel: &mut Kernel, rules: &RuleSet) -> Batch {
+        let batch = (self.write)(rules, &removal(&self.observe(kernel), rules));
+        kernel.commit(&batch).unwrap_or_else(|refused| panic!("{refused:?} {:?}", batch.act(refused.0)));
+        batch
+    }
+
+    /// What is written first is what is read; written again, nothing changes; cleared, nothing is left.
+    fn comes_back(&self, rules: &RuleSet) {
+        let mut kernel = Kernel::default();
+        kernel.commit(&(self.write)(rules, &Removal::default())).expect("an empty namespace takes anything");
+        let observed = self.observe(&kernel);
+        assert_eq!(observed.known(), *rules);
+        assert!(self.replace(&mut kernel, rules).is_empty());
+        assert_eq!(self.observe(&kernel).known(), *rules);
+        let batch = (self.write)(&RuleSet::default(), &removal(&self.observe(&kernel), rules));
+        kernel.commit(&batch).expect("what is ours can go");
+        assert_eq!(self.observe(&kernel).known(), RuleSet::default());
+    }
+}
+
+proptest! {
+    #![proptest_config(law())]
+
+    #[test]
+    fn iptables_reads_what_it_wrote(settings in any::settings(), families in any::families()) {
+        IPTABLES.comes_back(&plan(&settings, families).rules);
+    }
+
+    #[test]
+    fn iptables_reads_all_that_the_vocabulary_can_say(rules in any::rules()) {
+        IPTABLES.comes_back(&rules);
+    }
+
+    #[test]
+    fn iptables_replaces_any_plan_by_any_other(
+        old in any::settings(), new in any::settings(), families in any::families(),
+    ) {
+        let (old, new) = (plan(&old, families).rules, plan(&new, families).rules);
+        let mut kernel = Kernel::default();
+        append_foreign(&mut kernel, "nat", "OUTPUT");
+        IPTABLES.replace(&mut kernel, &old);
+        append_foreign(&mut kernel, "nat", "PREROUTING");
+        // What the old plan put at hooks is found by the old plan.
+        let batch = iptables::write(&RuleSet::default(), &removal(&IPTABLES.observe(&kernel), &old));
+        kernel.commit(&batch).expect("the old goes");
+        IPTABLES.replace(&mut kernel, &new);
+        let observed = IPTABLES.observe(&kernel);
+        prop_assert_eq!(observed.known(), new);
+        let foreign = observed.chains.values().flatten().filter(|rule| rule.content.rule().is_none());
+        prop_assert_eq!(foreign.count(), 2);
+    }
+
+    #[test]
+    fn iptables_reads_any_bytes_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        drop(iptables::read(&bytes));
+    }
+
+    #[test]
+    fn iptables_reads_a_damaged_dump_without_panic(
+        settings in any::settings(), damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let mut kernel = Kernel::default();
+        IPTABLES.replace(&mut kernel, &plan(&settings, millrace_core::settings::Families::V4).rules);
+        let mut dump = kernel.dump();
+        for (at, byte) in damage {
+            let at = at.index(dump.len());
+            dump[at] = byte;
+        }
+        drop(iptables::read(&dump));
+    }
+}
+
+/// A rule that our vocabulary cannot say.
+fn append_foreign(kernel: &mut Kernel, table: &str, chain: &str) {
+    let mut w = Writer::default();
+    Expression::Match { name: b"comment", revision: 0, info: &[0; 256] }.write(&mut w);
+    Expression::Verdict { code: verdict::ACCEPT, chain: None }.write(&mut w);
+    kernel.append(2, table, chain, &w.finish());
+}

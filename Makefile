@@ -2,7 +2,7 @@
 # and says what it installs. CI runs the same targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden fuzz install-deps clean
+.PHONY: help demo test check golden bench fuzz install-deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ check: ## what to run before a commit: format, lints, house rules; seconds when 
 
 golden: ## rewrites the golden files; review the diff
 	@UPDATE_GOLDEN=1 cargo test -q --workspace golden
+
+bench: ## the plugin's budgets as ratios to their floors (root)
+	@scripts/bench
 
 fuzz: ## every reader under the fuzzer for a while; SECONDS_EACH=20 (nightly Rust)
 	@scripts/fuzz $(ARGS)

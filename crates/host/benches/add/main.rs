@@ -1,0 +1,210 @@
+//! What an ADD costs, as ratios to floors measured in the same run: starting a process (`echo`) and the kernel's own work on the very
+//! batch (`batch`).
+//!
+//! Everything is measured in rounds, each thing once a round, so that a noisy second hurts all alike. Namespaces are
+//! made beforehand and used once. Ends with 1 if a budget of architecture.md §9 is exceeded. Measures only this machine,
+//! in namespaces of its own.
+
+mod agent;
+mod batch;
+mod calls;
+mod figures;
+mod native;
+mod process;
+mod space;
+
+use calls::Calls;
+use figures::{Samples, Verdicts};
+use process::Call;
+use rustix::thread::CpuSet;
+use space::{Space, Spaces};
+use std::process::ExitCode;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+/// Rounds: enough for a steady lowest tenth, few enough for a minute.
+const ROUNDS: usize = 60;
+/// How many ADDs at once, and how often.
+const CROWDS: [(usize, usize); 3] = [(1, 12), (8, 8), (64, 4)];
+/// ADDs one after another on one processor, to know the processor time of one.
+const ALONE: usize = 60;
+
+fn main() -> ExitCode {
+    let calls = Calls::new();
+    let things = things(&calls);
+    let fresh = ROUNDS * things.iter().filter(|thing| thing.fresh).count();
+    let crowds: usize = CROWDS.iter().map(|(size, times)| size * times).sum();
+    println!("bench: making {} network namespaces", 1 + fresh + crowds + ALONE);
+    let mut spaces = Spaces::new(1 + fresh + crowds + ALONE);
+    // On a node the first meshed pod has long been here: hooks are on, legacy tables exist. So one stays.
+    hold(spaces.take(), &calls);
+
+    let mut samples: Vec<Samples> = things.iter().map(|_| Samples::default()).collect();
+    for round in 0..ROUNDS {
+        for turn in 0..things.len() {
+            // Another order every round, so that nobody always follows the same neighbour.
+            let turn = if round % 2 == 0 { turn } else { things.len() - 1 - turn };
+            let at = (turn + round) % things.len();
+            let space = things[at].fresh.then(|| spaces.take());
+            samples[at].add((things[at].run)(space));
+        }
+    }
+    table(&things, &samples);
+
+    let cost = |name: &str| {
+        let at = things.iter().position(|thing| thing.name == name).expect("it was measured");
+        samples[at].cost().as_secs_f64()
+    };
+    let mut verdicts = Verdicts::default();
+    let floor = cost(ECHO) + cost(BATCH);
+    verdicts.say("add-outside-mesh", cost(OUTSIDE) / cost(ECHO), 1.4);
+    verdicts.say("add-stamped", cost(STAMPED) / floor, 1.5);
+    verdicts.say("add-through-agent", cost(AGENT) / floor, 2.0);
+    verdicts.say("default-encoding", cost(BATCH) / cost(NATIVE), 1.6);
+    crowd(&calls, &mut spaces, &mut verdicts);
+    ExitCode::from(verdicts.code())
+}
+
+/// One thing to measure.
+struct Thing<'a> {
+    name: &'static str,
+    /// Whether it needs a namespace of its own.
+    fresh: bool,
+    run: Run<'a>,
+}
+
+/// Does it, in a namespace if it needs one, and says how long it took.
+type Run<'a> = Box<dyn Fn(Option<&Space>) -> Duration + 'a>;
+
+const ECHO: &str = "echo";
+const BATCH: &str = "batch";
+const NATIVE: &str = "batch, natively encoded";
+const LEANEST: &str = "batch, fewest rules";
+const OUTSIDE: &str = "ADD, outside the mesh";
+const STAMPED: &str = "ADD, stamped, both families";
+const AGENT: &str = "ADD, through the agent";
+
+fn things(calls: &Calls) -> Vec<Thing<'_>> {
+    let leanest = batch::leanest();
+    let native = native::native(&calls.rules);
+    let mut things = vec![
+        Thing { name: ECHO, fresh: false, run: Box::new(|_| timed(|| calls.echo.run())) },
+        Thing { name: OUTSIDE, fresh: true, run: Box::new(|space| add(&calls.outside, space)) },
+        Thing { name: BATCH, fresh: true, run: Box::new(|space| replay(space, &calls.batch)) },
+        Thing { name: STAMPED, fresh: true, run: Box::new(|space| add(&calls.stamped, space)) },
+        Thing { name: NATIVE, fresh: true, run: Box::new(move |space| replay(space, &native)) },
+        Thing { name: LEANEST, fresh: true, run: Box::new(move |space| replay(space, &leanest)) },
+        Thing { name: AGENT, fresh: true, run: Box::new(|space| add(&calls.through_agent, space)) },
+    ];
+    for (name, runs) in &calls.beside {
+        things.push(Thing { name, fresh: true, run: Box::new(|space| inside(space, runs)) });
+    }
+    things
+}
+
+fn timed(act: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    act();
+    start.elapsed()
+}
+
+fn add(call: &Call, space: Option<&Space>) -> Duration {
+    let call = calls::on(call, space.expect("an ADD needs a namespace"));
+    timed(|| call.run())
+}
+
+fn replay(space: Option<&Space>, bytes: &[u8]) -> Duration {
+    let space = space.expect("a batch needs a namespace");
+    on_a_thread(|| timed(|| batch::replay(space, bytes)))
+}
+
+/// Programs that must be started inside, one after another, as a container's entry point would be.
+fn inside(space: Option<&Space>, runs: &[Call]) -> Duration {
+    on_a_thread(|| {
+        space.expect("a program needs a namespace").enter();
+        timed(|| runs.iter().for_each(Call::run))
+    })
+}
+
+/// On a thread of its own, as whoever entered a namespace does not come back.
+fn on_a_thread<T: Send>(act: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(act).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn hold(space: &Space, calls: &Calls) {
+    calls::on(&calls.stamped, space).run();
+    for (_, runs) in &calls.beside {
+        inside(Some(space), runs);
+    }
+}
+
+/// Many at once: all succeed, and the wall time is near what the processors can do at best.
+fn crowd(calls: &Calls, spaces: &mut Spaces, verdicts: &mut Verdicts) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let one = on_a_thread(|| alone(calls, spaces)).as_secs_f64();
+    println!("bench: one ADD takes {:.0} us of a processor; there are {cores}", one * 1e6);
+    for (size, times) in CROWDS {
+        let mut walls = Samples::default();
+        for _ in 0..times {
+            let adds: Vec<Call> =
+                spaces.take_many(size).iter().map(|space| calls::on(&calls.stamped, space)).collect();
+            walls.add(at_once(&adds, cores));
+        }
+        let wall = walls.quantile(0.0).as_secs_f64();
+        println!("bench: {size:>2} at once: {:.2} ms, {:.0} ADDs a second", wall * 1e3, size as f64 / wall);
+        if size > cores {
+            // Architecture: throughput at least 0.8 x cores / processor time of one. Turned over, so that less is better.
+            let best = size as f64 * one / cores as f64;
+            verdicts.say(&format!("add-{size}-at-once"), wall / best, 1.25);
+        }
+    }
+}
+
+/// The time from the first start to the last end. As many threads start them as there are processors: a runtime's own cost of
+/// starting a process from hundreds of threads is not ours.
+fn at_once(calls: &[Call], cores: usize) -> Duration {
+    let line = Barrier::new(cores + 1);
+    let share = calls.len().div_ceil(cores);
+    std::thread::scope(|scope| {
+        let starters: Vec<_> = (0..cores)
+            .map(|starter| {
+                let line = &line;
+                let calls = calls.iter().skip(starter * share).take(share);
+                scope.spawn(move || {
+                    line.wait();
+                    let running: Vec<_> = calls.map(Call::start).collect();
+                    running.into_iter().for_each(process::Running::finish);
+                    Instant::now()
+                })
+            })
+            .collect();
+        let start = Instant::now();
+        line.wait();
+        let ends = starters.into_iter().map(|starter| starter.join().expect("every ADD succeeds"));
+        ends.max().map_or(Duration::ZERO, |end| end - start)
+    })
+}
+
+/// The processor time of one ADD, the starting of its process included: its wall time where caller and plugin have one
+/// processor between them. The kernel's own account of children is in ticks of 10 ms.
+fn alone(calls: &Calls, spaces: &mut Spaces) -> Duration {
+    let mut first = CpuSet::new();
+    first.set(0);
+    rustix::thread::sched_setaffinity(None, &first).expect("a thread may stay on the first processor");
+    let mut samples = Samples::default();
+    for _ in 0..ALONE {
+        let call = calls::on(&calls.stamped, spaces.take());
+        samples.add(timed(|| call.run()));
+    }
+    samples.cost()
+}
+
+fn table(things: &[Thing<'_>], samples: &[Samples]) {
+    println!("bench: {:<34} {:>9} {:>9} {:>9} {:>9}   (us)", "", "lowest", "tenth", "median", "p99");
+    for (thing, samples) in things.iter().zip(samples) {
+        let us = |share| samples.quantile(share).as_secs_f64() * 1e6;
+        let (lowest, tenth, median, worst) = (us(0.0), us(0.1), us(0.5), us(0.99));
+        println!("bench: {:<34} {lowest:>9.0} {tenth:>9.0} {median:>9.0} {worst:>9.0}", thing.name);
+    }
+}

@@ -192,6 +192,10 @@ origins! {
     ProxyHop "O2"
         "the proxy's own hop to the application is delivered; captured, it would go round for ever"
         ALWAYS;
+    ProxyBorrowedHop "O2'"
+        "the proxy's hop to the application with the client's address has the proxy's mark; captured, it would \
+         go round for ever"
+        TPROXY;
     SelfCallUser "O3a"
         "the proxy calls its own pod: the call passes the server side, so that inbound policy holds"
         UID;
@@ -200,7 +204,7 @@ origins! {
         UID;
     SentByUser "O3c"
         "what this user sends is not captured again: it is the proxy, or a user left alone"
-        "runAsUser of istio-proxy, -u; excluded users";
+        "runAsUser of istio-proxy, -u; millrace.dev/excludeOutboundUIDs";
     SelfCallGroup "O4a"
         "the proxy calls its own pod: the call passes the server side, so that inbound policy holds"
         GID;

@@ -203,6 +203,7 @@ fn returned(matches: &[Match]) -> Option<Origin> {
         [] => Some(Origin::Nothing),
         [Protocol(_)] | [Protocol(_), DestinationPort { not: false, .. }] => Some(Origin::PortExcluded),
         [Source { not: false, .. }, out] if is_lo(out) => Some(Origin::ProxyHop),
+        [out, Protocol(Tcp), Mark { not: false, .. }] if is_lo(out) => Some(Origin::ProxyBorrowedHop),
         [Uid { not: false, .. }] => Some(Origin::SentByUser),
         [Gid { not: false, .. }] => Some(Origin::SentByGroup),
         [Destination { net, not: false }] if net.addr().is_loopback() => Some(Origin::Loopback),

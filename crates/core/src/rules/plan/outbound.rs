@@ -4,7 +4,7 @@
 use super::Draft;
 use super::when::{Id, When, when};
 use crate::rules::{Chain, Table, Verdict};
-use crate::settings::{Interface, Outbound};
+use crate::settings::{Interface, Mode, Outbound};
 
 const DNS: u16 = 53;
 
@@ -14,6 +14,11 @@ pub(super) fn nat(draft: &mut Draft<'_>) {
     // O2. The proxy's hop to the application; before O3a, or that hop would go back to the proxy for ever.
     let hop = when().from(draft.proxy_source()).out(&Interface::lo()).then(Verdict::Return);
     add(draft, hop);
+    if draft.settings.mode == Mode::Tproxy {
+        // O2'. That hop with the client's address instead: it is known by the mark the proxy gives it.
+        let borrowed = when().out(&Interface::lo()).tcp().mark(draft.settings.tproxy_mark);
+        add(draft, borrowed.then(Verdict::Return));
+    }
     if draft.is_plain() {
         plain_identities(draft)
     } else {

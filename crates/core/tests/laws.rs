@@ -72,6 +72,27 @@ proptest! {
     }
 
     #[test]
+    fn m4_and_those_calls_are_captured_whoever_the_proxy_is((settings, packet, pick) in sent_by_the_proxy()) {
+        let packet = Packet {
+            owner: Some(proxy(&settings, pick)),
+            interface: Interface::lo(),
+            protocol: Some(Protocol::Tcp),
+            state: State::New,
+            ..packet
+        };
+        let port = packet.destination_port;
+        let spared = port == settings.tunnel_port
+            || (settings.dns != Dns::Off && port == 53)
+            || has(&settings.exclude_outbound_ports, port)
+            || packet.source == proxy_source(family_of(&packet))
+            || is_loopback(&settings, packet.destination);
+        if !spared {
+            let captured = Outcome::Redirected { port: settings.inbound_port };
+            prop_assert_eq!(trace(&rules(&settings, &packet), &packet).outcome, captured);
+        }
+    }
+
+    #[test]
     fn m4_nothing_captured_can_loop(settings in settings(), packet in any_packet(), pick in any::<usize>()) {
         let rules = rules(&settings, &packet);
         prop_assert_eq!(ends(&settings, &rules, packet, proxy(&settings, pick)), Ok(()));

@@ -4,10 +4,11 @@
 //! it is written and read back.
 
 use millrace_core::cni::{self, Request};
-use millrace_core::dialect::text;
+use millrace_core::dialect::{iptables, text};
 use millrace_core::knobs::{self, Surroundings};
 use millrace_core::pod::{Container, Pod};
-use millrace_core::rules::Family;
+use millrace_core::rules::removal::removal;
+use millrace_core::rules::{Family, RuleSet};
 use millrace_core::stamp::{self, Stamp};
 use millrace_core::{ask, conflist, policy, record, status};
 
@@ -21,6 +22,7 @@ pub(crate) const READERS: &[(&str, Reader)] = &[
     ("cni_request", cni_request),
     ("conflist", conflist),
     ("init_arguments", init_arguments),
+    ("iptables_dump", iptables_dump),
     ("record", record),
     ("save_text", save_text),
     ("stamp", stamp),
@@ -109,6 +111,20 @@ pub(crate) fn record(data: &[u8]) {
             !name.is_empty() && !name.starts_with('.') && !name.contains('/') && name.len() < 250,
             "{name:?}"
         );
+    }
+}
+
+/// The kernel's answers to rules found in the tables that iptables uses: whatever is there can be cleared, and made as planned.
+pub(crate) fn iptables_dump(data: &[u8]) {
+    let Ok(observed) = iptables::read(data) else { return };
+    for planned in [RuleSet::default(), observed.known()] {
+        let ours = removal(&observed, &planned);
+        iptables::write(&planned, &ours);
+        // Nothing is named that was not found (M11).
+        for (place, present) in &ours.present {
+            let found = &observed.chains[place];
+            assert!(present.rules.iter().all(|(handle, _)| found.iter().any(|rule| rule.handle == *handle)));
+        }
     }
 }
 

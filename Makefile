@@ -2,7 +2,7 @@
 # and says what it installs. CI runs the same targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden bench fuzz install-deps clean
+.PHONY: help demo test check golden bench size fuzz install-deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ golden: ## rewrites the golden files; review the diff
 
 bench: ## the plugin's budgets as ratios to their floors (root)
 	@scripts/bench
+
+size: ## the plugin's size, packages, memory and processes against their budgets (root)
+	@scripts/size
 
 fuzz: ## every reader under the fuzzer for a while; SECONDS_EACH=20 (nightly Rust)
 	@scripts/fuzz $(ARGS)

@@ -123,7 +123,6 @@ impl Row {
         let (target, options) = target(family, rule.verdict());
         row.target = target.to_owned();
         row.rest.push_str(&options);
-        row.rest = row.rest.trim_start().to_owned();
         row
     }
 
@@ -132,7 +131,7 @@ impl Row {
         let mut row = Row::empty(family);
         let words = words(text).unwrap_or_default();
         if !words.first().is_some_and(|word| word.starts_with(['-', '!'])) {
-            row.rest = text.to_owned();
+            row.rest = format!(" {text}");
             return row;
         }
         let mut rest = Vec::new();
@@ -152,11 +151,11 @@ impl Row {
                 "-o" => row.out = bang(not).to_owned() + &value(&mut words),
                 "-s" => row.source = (sign, host(value(&mut words))),
                 "-d" => row.destination = (sign, host(value(&mut words))),
-                _ => rest.push(format!("{}{word}", if not { "! " } else { "" })),
+                _ => rest.push(format!(" {}{word}", if not { "! " } else { "" })),
             }
             not = false;
         }
-        row.rest = rest.join(" ");
+        row.rest = rest.concat();
         row
     }
 }

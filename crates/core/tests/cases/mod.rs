@@ -1,5 +1,7 @@
 //! The cases under `golden/rules`: each a directory with the file `settings`, in the spelling of the settings' table.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use millrace_core::knobs;
 use millrace_core::rules::plan::plan;
 use millrace_core::rules::{Plan, RuleSet};
@@ -23,7 +25,6 @@ impl Case {
     }
 
     /// The rules of that plan.
-    #[allow(dead_code, reason = "each test file uses a part of it")]
     pub(crate) fn rules(&self) -> RuleSet {
         self.plan().rules
     }

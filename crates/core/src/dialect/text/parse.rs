@@ -50,12 +50,19 @@ pub(super) fn rule(family: Family, words: &[String]) -> Option<Rule> {
                 continue;
             }
             "-m" => module = loaded(words.next()?, not)?,
+            _ if word.starts_with("-m") => module = loaded(&word[2..], not)?,
             "-j" if !not => {
                 let name = words.next()?;
                 let options: Vec<&str> = words.collect();
                 return Some(Rule::new(matches, verdict(family, name, &options)?));
             }
-            option => matches.extend(condition(family, module, option, words.next()?, not)?),
+            option => {
+                let (option, value) = match option.split_once('=') {
+                    Some(both) => both,
+                    None => (option, words.next()?),
+                };
+                matches.extend(condition(family, module, option, value, not)?);
+            }
         }
         not = false;
     }

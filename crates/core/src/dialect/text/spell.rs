@@ -3,9 +3,13 @@
 use crate::rules::{ConnectionState, Family, Match, Protocol, Rule, Verdict};
 use crate::settings::PortRange;
 
+/// With more conditions than this, a line might have more words than `iptables-restore` takes.
+const MANY: usize = 40;
+
 /// What follows `-A CHAIN`.
 pub fn arguments(family: Family, rule: &Rule) -> String {
     let mut words = Vec::new();
+    let close = rule.matches().len() > MANY;
     let mut protocol = "";
     let mut ported = false;
     for condition in rule.matches() {
@@ -17,7 +21,12 @@ pub fn arguments(family: Family, rule: &Rule) -> String {
             words.push(format!("-m {protocol}"));
         }
         ported = is_port;
-        words.push(spell(condition));
+        words.push(match condition {
+            // xshared.h, MAX_ARGC: 255 words a line. 64 groups of five words each are too many, of three are not.
+            Match::Uid { id, not } if close => format!("-mowner {}--uid-owner={id}", bang(*not)),
+            Match::Gid { id, not } if close => format!("-mowner {}--gid-owner={id}", bang(*not)),
+            condition => spell(condition),
+        });
     }
     words.push(verdict(family, rule.verdict()));
     words.join(" ")

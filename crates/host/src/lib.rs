@@ -2,6 +2,7 @@
 //!
 //! It spends what `millrace-core` decided and decides nothing itself; it never talks to an API server.
 
+pub mod iptables;
 pub mod netlink;
 pub mod netns;
 pub mod routes;

@@ -1,0 +1,99 @@
+//! One run of a program of the iptables family: fed, heard, and stopped at a deadline.
+//!
+//! The only place of the house's node side that starts a program, and only the text backend comes here (M6).
+
+use super::{Error, Variant};
+use millrace_core::rules::Family;
+use std::io::{self, ErrorKind, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long one run may take: the lock's wait and then some.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long iptables itself waits for the lock, in seconds.
+const LOCK_WAIT: &str = "10";
+/// The most that a run may print.
+const LARGEST_OUTPUT: u64 = 16 << 20;
+/// A container runtime gives plugins whatever path it has, perhaps none.
+const SEARCHED: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the family's tables hold, with counters. Tables that are not there are not made: without `-t`, only the
+/// tables the kernel names are read.
+pub(super) fn save(variant: Variant, family: Family) -> Result<String, Error> {
+    run(&program(variant, family, "save"), &["-c"], "")
+}
+
+/// Commits a script.
+pub(super) fn restore(variant: Variant, family: Family, script: &str) -> Result<(), Error> {
+    run(&program(variant, family, "restore"), &["--noflush", "-w", LOCK_WAIT], script).map(drop)
+}
+
+fn program(variant: Variant, family: Family, tool: &str) -> String {
+    let family = if family == Family::V4 { "iptables" } else { "ip6tables" };
+    match variant {
+        Variant::Node => format!("{family}-{tool}"),
+        Variant::Legacy => format!("{family}-legacy-{tool}"),
+        Variant::Nft => format!("{family}-nft-{tool}"),
+    }
+}
+
+fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().env("PATH", SEARCHED);
+    // One lock for each namespace instead of one for the node, under which pods would wait for one another and for
+    // kube-proxy (iptables 1.8.6 and later take the name from here; older ones wait as they always did).
+    command.env("XTABLES_LOCKFILE", "/proc/self/ns/net");
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().map_err(|cause| match cause.kind() {
+        ErrorKind::NotFound => Error::Missing(program.to_owned()),
+        _ => Error::Start { program: program.to_owned(), cause: cause.to_string() },
+    })?;
+    let deadline = Instant::now() + PATIENCE;
+    let talk = talk(&mut child, input, deadline);
+    if talk.is_none() {
+        // Killing fails only if it has just ended.
+        drop(child.kill());
+    }
+    let status = child
+        .wait()
+        .map_err(|cause| Error::Start { program: program.to_owned(), cause: cause.to_string() })?;
+    let Some((output, complaint)) = talk else {
+        return Err(Error::Slow { program: program.to_owned(), seconds: PATIENCE.as_secs() });
+    };
+    if !status.success() {
+        let complaint = complaint.split_whitespace().collect::<Vec<_>>().join(" ");
+        return Err(Error::Failed { program: program.to_owned(), code: status.code(), complaint });
+    }
+    if output.len() as u64 > LARGEST_OUTPUT {
+        return Err(Error::TooMuch(program.to_owned()));
+    }
+    Ok(output)
+}
+
+/// Feeds the child and hears it out, on threads of their own so that neither side waits for the other; `None` if it
+/// is not done at the deadline. The threads end when the child does.
+fn talk(child: &mut Child, input: &str, deadline: Instant) -> Option<(String, String)> {
+    let (mut stdin, input) = (child.stdin.take()?, input.to_owned());
+    // A child that ends without reading says why on its way.
+    thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+    let output = listen(child.stdout.take()?);
+    let complaint = listen(child.stderr.take()?);
+    let hear = |ear: mpsc::Receiver<io::Result<Vec<u8>>>| {
+        let heard = ear.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
+        Some(String::from_utf8_lossy(&heard.ok()?).into_owned())
+    };
+    Some((hear(output)?, hear(complaint)?))
+}
+
+fn listen(pipe: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (mouth, ear) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let heard = pipe.take(LARGEST_OUTPUT + 1).read_to_end(&mut bytes).map(|_| bytes);
+        // Nobody listens any more once the deadline has passed.
+        drop(mouth.send(heard));
+    });
+    ear
+}

@@ -8,6 +8,7 @@ mod run;
 mod script;
 
 use millrace_core::dialect::text;
+use millrace_core::rules::removal::removal;
 use millrace_core::rules::{Family, Observed, RuleSet};
 use std::fmt;
 
@@ -22,9 +23,9 @@ pub enum Variant {
     Nft,
 }
 
-/// Puts `rules` into the calling thread's namespace in place of what is ours there; `same` tells whether what is there is
-/// as wanted already. Returns the variant that did it.
-pub fn apply(rules: &RuleSet, same: impl Fn(&Observed, &RuleSet) -> bool) -> Result<Variant, Error> {
+/// Puts `rules` into the calling thread's namespace in place of what is ours there, unless they are there already.
+/// Returns the variant that did it.
+pub fn apply(rules: &RuleSet) -> Result<Variant, Error> {
     // The node's own choice is what its people look with; but legacy tables once there go on being consulted.
     let order = if has_legacy_tables() {
         [Variant::Legacy, Variant::Node, Variant::Nft]
@@ -33,7 +34,7 @@ pub fn apply(rules: &RuleSet, same: impl Fn(&Observed, &RuleSet) -> bool) -> Res
     };
     let mut first = None;
     for variant in order {
-        match apply_by(variant, rules, &same) {
+        match apply_by(variant, rules) {
             Ok(()) => return Ok(variant),
             Err(error) if !error.leaves_hope() => return Err(error),
             // A program that is there says more than one that is not.
@@ -46,11 +47,7 @@ pub fn apply(rules: &RuleSet, same: impl Fn(&Observed, &RuleSet) -> bool) -> Res
     Err(first.expect("three were tried"))
 }
 
-fn apply_by(
-    variant: Variant,
-    rules: &RuleSet,
-    same: impl Fn(&Observed, &RuleSet) -> bool,
-) -> Result<(), Error> {
+fn apply_by(variant: Variant, rules: &RuleSet) -> Result<(), Error> {
     let mut done = Vec::new();
     for family in FAMILIES {
         let wanted = rules.family(family);
@@ -58,10 +55,11 @@ fn apply_by(
             continue;
         }
         let replaced = observe(variant, family).and_then(|observed| {
-            if same(&observed, &wanted) {
+            let removal = removal(&observed, &wanted);
+            if removal.says(&wanted) {
                 return Ok(());
             }
-            run::restore(variant, family, &script::replace(&observed, &wanted, family))
+            run::restore(variant, family, &script::replace(&removal, &wanted, family))
         });
         if let Err(error) = replaced {
             for family in done {
@@ -86,6 +84,7 @@ pub fn inspect() -> Result<Option<Observed>, Error> {
         let observed = observe(Variant::Legacy, family)?;
         all.chains.extend(observed.chains);
         all.foreign_chains.extend(observed.foreign_chains);
+        all.held.extend(observed.held);
     }
     Ok(Some(all))
 }
@@ -97,7 +96,7 @@ pub fn clear(rules: &RuleSet) -> Vec<Error> {
 }
 
 fn clear_by(variant: Variant, rules: &RuleSet, family: Family) -> Result<(), Error> {
-    let script = script::clear(&observe(variant, family)?, rules, family);
+    let script = script::clear(&removal(&observe(variant, family)?, rules), family);
     if script.is_empty() { Ok(()) } else { run::restore(variant, family, &script) }
 }
 

@@ -61,7 +61,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["core::*", "host::backend::*", "host::netlink", "host::netns", "host::routes", "host::restore"],
     ),
     ("host::routes", &["core::rules", "core::dialect::wire", "host::netlink", "host::netns"]),
-    ("host::restore", &["core::*", "host::netns"]),
+    ("host::restore", &["core::dialect::*", "core::rules", "core::rules::removal", "host::restore::*"]),
     (
         "host::plugin",
         &[

@@ -2,7 +2,8 @@
 //!
 //! It spends what `millrace-core` decided and decides nothing itself; it never talks to an API server.
 
-pub mod iptables;
+pub mod backend;
 pub mod netlink;
 pub mod netns;
+pub mod restore;
 pub mod routes;

@@ -70,13 +70,21 @@ impl NetNs {
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T, Error> {
         thread::scope(|scope| {
             let spent = thread::Builder::new().name("within".to_owned()).spawn_scoped(scope, || {
-                let kind = Some(LinkNameSpaceType::Network);
-                rustix::thread::move_into_link_name_space(self.file.as_fd(), kind)
-                    .map_err(|cause| Error::Enter { path: self.path.clone(), cause })?;
+                self.enter()?;
                 Ok(act())
             });
             spent.map_err(Error::Thread)?.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
         })
+    }
+
+    fn enter(&self) -> Result<(), Error> {
+        let kind = Some(LinkNameSpaceType::Network);
+        match rustix::thread::move_into_link_name_space(self.file.as_fd(), kind) {
+            Ok(()) => Ok(()),
+            // An init container has NET_ADMIN but not the SYS_ADMIN that entering takes; it is there already.
+            Err(Errno::PERM) if self.is_own()? => Ok(()),
+            Err(cause) => Err(Error::Enter { path: self.path.clone(), cause }),
+        }
     }
 
     fn ask(&self, cause: Errno) -> Error {

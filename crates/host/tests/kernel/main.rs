@@ -2,8 +2,13 @@
 //!
 //! Needs root and a few of Debian's programs; says so when they are missing, and touches no namespace but its own.
 
+mod agree;
+mod apply;
+mod crowd;
+mod packets;
 mod rig;
 mod routes;
+mod scene;
 
 use millrace_rig::{absent, net};
 

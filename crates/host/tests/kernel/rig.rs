@@ -16,9 +16,9 @@ fn without_rules_everything_reaches_what_it_was_meant_for() {
     for family in [0, 1] {
         let far = SocketAddr::new(WORLD[family], 80);
         let near = SocketAddr::new(POD[family], 8080);
-        let _world = Listener::tcp(&lab.world, "world", far);
-        let _app = Listener::tcp(&lab.pod, "app", near);
-        let _answers = Listener::udp(&lab.world, "answers", far);
+        let _world = Listener::tcp(&lab.world, Who::ROOT, "world", far);
+        let _app = Listener::tcp(&lab.pod, Who::APP, "app", near);
+        let _answers = Listener::udp(&lab.world, Who::ROOT, "answers", far);
 
         let out = probe::tcp(&lab.pod, Who::APP, None, far);
         assert_eq!((out.by(), out.meant()), ("world", Some(far)));
@@ -38,6 +38,6 @@ fn a_shifted_namespace_has_its_own_root_and_is_reached_all_the_same() {
     let netns = millrace_host::netns::NetNs::open(&lab.pod.path()).expect("the namespace is there");
     assert!(netns.has_foreign_owner().expect("its owner can be asked for"));
     let far = SocketAddr::new(WORLD[0], 80);
-    let _world = Listener::tcp(&lab.world, "world", far);
+    let _world = Listener::tcp(&lab.world, Who::ROOT, "world", far);
     assert_eq!(probe::tcp(&lab.pod, Who::APP, None, far).by(), "world");
 }

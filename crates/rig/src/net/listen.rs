@@ -2,7 +2,7 @@
 //!
 //! Each answers on a thread of its own until dropped, and answers nothing else.
 
-use super::{Namespace, PATIENCE};
+use super::{Namespace, PATIENCE, Who};
 use rustix::net::sockopt;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fmt;
@@ -48,18 +48,18 @@ impl FromStr for Answer {
 }
 
 impl Listener {
-    /// Listens for TCP at `at`.
-    pub fn tcp(namespace: &Namespace, by: &str, at: SocketAddr) -> Listener {
-        Listener::stream(namespace, by, at, false)
+    /// Listens for TCP at `at`, as `who`: answers, too, have an owner.
+    pub fn tcp(namespace: &Namespace, who: Who, by: &str, at: SocketAddr) -> Listener {
+        Listener::stream(namespace, who, by, at, false)
     }
 
     /// Listens for TCP at `at`, taking connections meant for others (TPROXY).
-    pub fn transparent(namespace: &Namespace, by: &str, at: SocketAddr) -> Listener {
-        Listener::stream(namespace, by, at, true)
+    pub fn transparent(namespace: &Namespace, who: Who, by: &str, at: SocketAddr) -> Listener {
+        Listener::stream(namespace, who, by, at, true)
     }
 
-    fn stream(namespace: &Namespace, by: &str, at: SocketAddr, transparent: bool) -> Listener {
-        let socket = namespace.within(|| {
+    fn stream(namespace: &Namespace, who: Who, by: &str, at: SocketAddr, transparent: bool) -> Listener {
+        let socket = namespace.within_as(who, || {
             let socket = open(at, Type::STREAM);
             if transparent {
                 // On an IPv6 socket too: both families share the flag (ip_sockglue.c).
@@ -79,9 +79,9 @@ impl Listener {
         Listener { socket, thread: Some(std::thread::spawn(serve)) }
     }
 
-    /// Answers datagrams at `at`, from there.
-    pub fn udp(namespace: &Namespace, by: &str, at: SocketAddr) -> Listener {
-        let socket = namespace.within(|| {
+    /// Answers datagrams at `at`, from there, as `who`.
+    pub fn udp(namespace: &Namespace, who: Who, by: &str, at: SocketAddr) -> Listener {
+        let socket = namespace.within_as(who, || {
             let socket = open(at, Type::DGRAM);
             socket.bind(&at.into()).unwrap_or_else(|cause| panic!("{by} listens at {at}: {cause}"));
             socket

@@ -140,7 +140,7 @@ pub enum Error {
 
 impl Error {
     /// Whether another variant may do better. Not where time ran out.
-    fn leaves_hope(&self) -> bool {
+    pub(crate) fn leaves_hope(&self) -> bool {
         !matches!(self, Error::Slow { .. }) && !self.is_lock()
     }
 

@@ -1,0 +1,216 @@
+//! Which way rules get into a network namespace: choose a backend, apply, inspect, clear.
+//!
+//! With `auto` the pod's own rules are the probe: a refusal has changed nothing, so the next backend is tried. Routes
+//! come before the rules, and go after them. Never looks for a backend by the output of a program, never in another
+//! namespace than the one it was given.
+
+mod memory;
+pub mod netfilter;
+
+use crate::netns::{self, NetNs};
+use crate::{restore, routes};
+use millrace_core::dialect::{Backend, Choice};
+use millrace_core::rules::{Observed, Plan, RuleSet};
+use std::fmt;
+use std::path::Path;
+
+/// Puts `plan` into effect in `netns`, in place of what is ours there. Doing so again changes nothing.
+///
+/// `memory` is a file on tmpfs in which the node's answer to [`Choice::Auto`] is kept.
+pub fn apply(netns: &NetNs, plan: &Plan, choice: Choice, memory: Option<&Path>) -> Result<Backend, Error> {
+    let order = Order::new(netns, choice, memory)?;
+    let applied = netns.within(|| {
+        routes::set(&plan.routes)?;
+        first_of(&order.backends, |backend| put(backend, &plan.rules))
+    })?;
+    if let Ok(backend) = applied
+        && order.lasting
+        && backend != order.backends[0]
+    {
+        memory::remember(memory, backend);
+    }
+    applied
+}
+
+/// What `netns` holds, by the backend that would have written it. Looking makes no table.
+pub fn inspect(netns: &NetNs) -> Result<Vec<(Backend, Observed)>, Error> {
+    netns.within(|| {
+        let mut found = Vec::new();
+        for backend in Backend::ALL {
+            let observed = look(backend)?;
+            found.extend(observed.filter(|observed| !is_bare(observed)).map(|observed| (backend, observed)));
+        }
+        Ok(found)
+    })?
+}
+
+/// Takes out of `netns` what is ours, whichever backend wrote it: our chains, jumps to them, rules and routes as
+/// `plan` has them. Goes on after a failure and reports all of them; where there is nothing, it succeeds (M8).
+pub fn clear(netns: &NetNs, plan: &Plan) -> Result<(), Errors> {
+    let cleared = netns.within(|| {
+        let mut errors: Vec<Error> =
+            Backend::ALL.into_iter().flat_map(|backend| take(backend, &plan.rules)).collect();
+        errors.extend(routes::clear(&plan.routes).into_iter().map(Error::Routes));
+        errors
+    });
+    match cleared {
+        Ok(errors) if errors.is_empty() => Ok(()),
+        Ok(errors) => Err(Errors(errors)),
+        Err(error) => Err(Errors(vec![error.into()])),
+    }
+}
+
+/// Which backends are tried, and in which order.
+struct Order {
+    backends: Vec<Backend>,
+    /// Whether the answer holds for the node's next pod.
+    lasting: bool,
+}
+
+impl Order {
+    fn new(netns: &NetNs, choice: Choice, memory: Option<&Path>) -> Result<Order, Error> {
+        match choice {
+            Choice::Only(backend) => Ok(Order { backends: vec![backend], lasting: false }),
+            // xtables' owner match does not load for a namespace of another user namespace (xt_owner.c), by whichever
+            // way it comes; nf_tables' own does.
+            Choice::Auto if netns.has_foreign_owner()? => {
+                Ok(Order { backends: vec![Backend::Nftables], lasting: false })
+            }
+            Choice::Auto => {
+                let mut backends = Backend::ALL.to_vec();
+                let last = memory::recall(memory);
+                backends.sort_by_key(|backend| Some(*backend) != last);
+                Ok(Order { backends, lasting: true })
+            }
+        }
+    }
+}
+
+/// The first backend that does it. A failure that no other backend would mend ends the search.
+fn first_of(backends: &[Backend], act: impl Fn(Backend) -> Result<(), Refusal>) -> Result<Backend, Error> {
+    let mut refusals = Vec::new();
+    for &backend in backends {
+        match act(backend) {
+            Ok(()) => return Ok(backend),
+            Err(refusal) => {
+                let hopeless = !refusal.leaves_hope();
+                refusals.push((backend, refusal));
+                if hopeless {
+                    break;
+                }
+            }
+        }
+    }
+    Err(Error::Refused(refusals))
+}
+
+fn put(backend: Backend, rules: &RuleSet) -> Result<(), Refusal> {
+    match netfilter::dialect(backend) {
+        Some(dialect) => dialect.apply(rules).map_err(Refusal::Netfilter),
+        None => restore::apply(rules).map(drop).map_err(Refusal::Text),
+    }
+}
+
+fn look(backend: Backend) -> Result<Option<Observed>, Error> {
+    let looked = match netfilter::dialect(backend) {
+        Some(dialect) => dialect.inspect().map_err(Refusal::Netfilter),
+        None => restore::inspect().map_err(Refusal::Text),
+    };
+    looked.map_err(|refusal| Error::Refused(vec![(backend, refusal)]))
+}
+
+fn take(backend: Backend, planned: &RuleSet) -> Vec<Error> {
+    let refusals: Vec<Refusal> = match netfilter::dialect(backend) {
+        Some(dialect) => dialect.clear(planned).err().map(Refusal::Netfilter).into_iter().collect(),
+        None => restore::clear(planned).into_iter().map(Refusal::Text).collect(),
+    };
+    refusals.into_iter().map(|refusal| Error::Refused(vec![(backend, refusal)])).collect()
+}
+
+/// Whether there is no rule and no chain but the kernel's own.
+fn is_bare(observed: &Observed) -> bool {
+    let empty = observed.chains.iter().all(|(place, rules)| place.chain.is_hook() && rules.is_empty());
+    empty && observed.foreign_chains.is_empty()
+}
+
+/// Why the rules are not as wanted.
+#[derive(Debug)]
+pub enum Error {
+    /// The namespace cannot be opened or entered.
+    NetNs(netns::Error),
+    /// Routing is not as the rules need it.
+    Routes(routes::Error),
+    /// What each backend that was tried says.
+    Refused(Vec<(Backend, Refusal)>),
+}
+
+/// Why one backend did not do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// One of the netlink dialects.
+    Netfilter(netfilter::Error),
+    /// The programs.
+    Text(restore::Error),
+}
+
+impl Refusal {
+    fn leaves_hope(&self) -> bool {
+        match self {
+            Refusal::Netfilter(error) => error.leaves_hope(),
+            Refusal::Text(error) => error.leaves_hope(),
+        }
+    }
+}
+
+/// Everything that went wrong while clearing; never empty.
+#[derive(Debug)]
+pub struct Errors(pub Vec<Error>);
+
+impl From<netns::Error> for Error {
+    fn from(error: netns::Error) -> Self {
+        Error::NetNs(error)
+    }
+}
+
+impl From<routes::Error> for Error {
+    fn from(error: routes::Error) -> Self {
+        Error::Routes(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NetNs(error) => write!(f, "{error}"),
+            Error::Routes(error) => write!(f, "{error}"),
+            Error::Refused(refusals) => {
+                for (number, (backend, refusal)) in refusals.iter().enumerate() {
+                    write!(f, "{}backend {backend}: {refusal}", if number > 0 { "; " } else { "" })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Netfilter(error) => write!(f, "{error}"),
+            Refusal::Text(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if number > 0 { "; " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+impl std::error::Error for Refusal {}
+impl std::error::Error for Errors {}

@@ -1,0 +1,168 @@
+//! nf_tables over netlink, in either of its two dialects: apply, inspect and clear in the calling thread's namespace.
+//!
+//! Every change is one transaction of both families. A pod's first rules are sent without looking first; what was
+//! looked at before a change is guarded by the ruleset's generation, and looked at again if it moved.
+
+use crate::netlink::{self, Part, Socket};
+use millrace_core::dialect::batch::{Act, Batch};
+use millrace_core::dialect::{Backend, iptables};
+use millrace_core::rules::removal::{Removal, removal};
+use millrace_core::rules::{Observed, RuleSet};
+use rustix::io::Errno;
+use std::{fmt, io};
+
+/// How often a change is begun before somebody else's are blamed.
+const ATTEMPTS: usize = 5;
+
+/// One of the two ways to say rules in nf_tables.
+#[derive(Clone, Copy)]
+pub(super) struct Dialect {
+    write: fn(&RuleSet, &Removal) -> Batch,
+    requests: fn() -> Vec<Vec<u8>>,
+    read: fn(&[u8]) -> Result<Observed, iptables::Error>,
+}
+
+/// The dialect of a backend, if it is one of netlink's.
+pub(super) fn dialect(backend: Backend) -> Option<Dialect> {
+    match backend {
+        Backend::Iptables => {
+            Some(Dialect { write: iptables::write, requests: iptables::requests, read: iptables::read })
+        }
+        Backend::Nftables => None,
+        Backend::Text => None,
+    }
+}
+
+impl Dialect {
+    /// Makes the namespace hold `rules`, and nothing else of ours, in this dialect.
+    pub(super) fn apply(&self, rules: &RuleSet) -> Result<(), Error> {
+        self.change(rules, rules, Removal::default())
+    }
+
+    /// Takes what is ours out; `planned` tells which rules at hooks are.
+    pub(super) fn clear(&self, planned: &RuleSet) -> Result<(), Error> {
+        match self.inspect()? {
+            Some(observed) => self.change(&RuleSet::default(), planned, removal(&observed, planned)),
+            None => Ok(()),
+        }
+    }
+
+    /// What the namespace holds in the tables of this dialect; `None` if the kernel has no nf_tables.
+    pub(super) fn inspect(&self) -> Result<Option<Observed>, Error> {
+        let mut socket = match Socket::open(Part::Netfilter) {
+            Err(netlink::Error::Open(Errno::PROTONOSUPPORT)) => return Ok(None),
+            other => other?,
+        };
+        let mut dumps = Vec::new();
+        for (request, first) in
+            (self.requests)().iter().zip([true].into_iter().chain(std::iter::repeat(false)))
+        {
+            match socket.dump(request) {
+                // The first asks for the generation, which has nothing to be invalid but its subsystem.
+                Err(netlink::Error::Refused { cause: Errno::INVAL, .. }) if first => return Ok(None),
+                other => dumps.extend_from_slice(&other?),
+            }
+        }
+        (self.read)(&dumps).map(Some).map_err(Error::Read)
+    }
+
+    fn change(&self, wanted: &RuleSet, planned: &RuleSet, found: Removal) -> Result<(), Error> {
+        let mut found = found;
+        for _ in 0..ATTEMPTS {
+            let batch = (self.write)(wanted, &found);
+            match send(&batch) {
+                Ok(()) => return Ok(()),
+                // Ours are there already, or what we looked at has changed.
+                Err(Error::Refused { cause: Errno::EXIST | Errno::RESTART, .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let observed = self.inspect()?.unwrap_or_default();
+            found = removal(&observed, planned);
+        }
+        Err(Error::Contended)
+    }
+}
+
+fn send(batch: &Batch) -> Result<(), Error> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let sent = Socket::open(Part::Netfilter).and_then(|mut socket| socket.send(&batch.bytes));
+    sent.map_err(|error| match error {
+        netlink::Error::Refused { sequence, cause } => {
+            Error::Refused { act: batch.act(sequence).copied().unwrap_or(Act::Begin), cause }
+        }
+        error => Error::Talk(error),
+    })
+}
+
+/// Why nf_tables did not do it. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "a variant's sentence names its fields")]
+pub enum Error {
+    /// The kernel refused one message of the transaction, and so all of it.
+    Refused { act: Act, cause: Errno },
+    /// The kernel cannot be talked to.
+    Talk(netlink::Error),
+    /// What is there cannot be read.
+    Read(iptables::Error),
+    /// Something else kept changing the rules at the same time.
+    Contended,
+}
+
+impl Error {
+    /// Whether the kernel lacks what this dialect needs, so that another may do better.
+    pub(super) fn leaves_hope(&self) -> bool {
+        match self {
+            Error::Refused { cause, .. } => is_lack(*cause),
+            Error::Talk(netlink::Error::Open(cause)) => is_lack(*cause),
+            _ => false,
+        }
+    }
+}
+
+impl From<netlink::Error> for Error {
+    fn from(error: netlink::Error) -> Self {
+        Error::Talk(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Refused { act, cause } => {
+                write!(f, "the kernel refused to {act}: {}; {}", io::Error::from(*cause), way_out(*cause))
+            }
+            Error::Talk(error) => write!(f, "{error}"),
+            Error::Read(error) => write!(f, "cannot read the kernel's tables: {error}"),
+            Error::Contended => write!(
+                f,
+                "the rules were changed by something else {ATTEMPTS} times meanwhile; find what writes rules into \
+                 this namespace"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// An expression, a match or a whole part of the kernel that is not there, or that is not for this namespace.
+fn is_lack(cause: Errno) -> bool {
+    // ENOTSUPP, which is not for user space but gets there.
+    const NOTSUPP: i32 = 524;
+    matches!(
+        cause,
+        Errno::INVAL | Errno::NOENT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT
+    ) || cause.raw_os_error() == NOTSUPP
+}
+
+fn way_out(cause: Errno) -> &'static str {
+    match cause {
+        Errno::PERM => "CAP_NET_ADMIN is needed in the user namespace that owns the network namespace",
+        Errno::NOMEM | Errno::NOBUFS => "the node is short of memory; try again",
+        cause if is_lack(cause) => {
+            "this kernel does not have what that needs; load its module or choose another backend"
+        }
+        _ => "look at the namespace with `nft list ruleset`",
+    }
+}

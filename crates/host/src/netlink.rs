@@ -97,18 +97,26 @@ impl Socket {
         let mut steady = true;
         loop {
             let length = self.take()?;
+            let mut kept = 0;
+            let mut ended = false;
             for message in wire::messages(&self.inbox[..length]) {
                 let message = message.map_err(|_| Error::Cut)?;
-                steady &= message.flags & DUMP_INTR == 0;
+                steady &= message.flags & wire::INTERRUPTED == 0;
                 if let Some(answer) = answer(message)? {
                     answer?;
-                    return Ok(steady.then_some(messages));
+                    ended = true;
+                    break;
                 }
+                // The end may share a datagram with the last that was asked for (af_netlink.c, `netlink_dump`).
+                kept += (HEADER + message.body.len()).next_multiple_of(4);
             }
-            if messages.len() + length > LARGEST_DUMP {
+            if messages.len() + kept > LARGEST_DUMP {
                 return Err(Error::TooMuch);
             }
-            messages.extend_from_slice(&self.inbox[..length]);
+            messages.extend_from_slice(&self.inbox[..kept.min(length)]);
+            if ended {
+                return Ok(steady.then_some(messages));
+            }
         }
     }
 
@@ -226,8 +234,8 @@ impl std::error::Error for Error {}
 const NLMSG_ERROR: u16 = 2;
 /// `NLMSG_DONE`: the end of a dump.
 const NLMSG_DONE: u16 = 3;
-/// `NLM_F_DUMP_INTR`: what is dumped changed meanwhile.
-const DUMP_INTR: u16 = 0x10;
+/// `struct nlmsghdr`
+const HEADER: usize = 16;
 /// How often a dump is begun.
 const DUMPS: usize = 16;
 /// No datagram of the kernel's is longer: a dump's are at most 32 KiB (af_netlink.c), a refusal holds the refused

@@ -12,7 +12,9 @@ use rustix::io::Errno;
 use std::{fmt, io};
 
 /// How often a change is begun before somebody else's are blamed.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 8;
+/// How often the rules are looked at until nobody changed them meanwhile.
+const LOOKS: usize = 16;
 
 /// One of the two ways to say rules in nf_tables.
 #[derive(Clone, Copy)]
@@ -28,8 +30,7 @@ pub(super) fn dialect(backend: Backend) -> Option<Dialect> {
         Backend::Iptables => {
             Some(Dialect { write: iptables::write, requests: iptables::requests, read: iptables::read })
         }
-        Backend::Nftables => None,
-        Backend::Text => None,
+        Backend::Nftables | Backend::Text => None,
     }
 }
 
@@ -49,21 +50,32 @@ impl Dialect {
 
     /// What the namespace holds in the tables of this dialect; `None` if the kernel has no nf_tables.
     pub(super) fn inspect(&self) -> Result<Option<Observed>, Error> {
+        for _ in 0..LOOKS {
+            let Some(answers) = self.answers()? else { return Ok(None) };
+            match (self.read)(&answers) {
+                Err(iptables::Error::Changed) => {}
+                read => return read.map(Some).map_err(Error::Read),
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    fn answers(&self) -> Result<Option<Vec<u8>>, Error> {
         let mut socket = match Socket::open(Part::Netfilter) {
             Err(netlink::Error::Open(Errno::PROTONOSUPPORT)) => return Ok(None),
             other => other?,
         };
-        let mut dumps = Vec::new();
-        for (request, first) in
-            (self.requests)().iter().zip([true].into_iter().chain(std::iter::repeat(false)))
-        {
-            match socket.dump(request) {
-                // The first asks for the generation, which has nothing to be invalid but its subsystem.
-                Err(netlink::Error::Refused { cause: Errno::INVAL, .. }) if first => return Ok(None),
-                other => dumps.extend_from_slice(&other?),
+        let mut answers = Vec::new();
+        for request in (self.requests)() {
+            match socket.dump(&request) {
+                // The first asks for the generation, in which nothing can be invalid but the subsystem.
+                Err(netlink::Error::Refused { cause: Errno::INVAL, .. }) if answers.is_empty() => {
+                    return Ok(None);
+                }
+                other => answers.extend_from_slice(&other?),
             }
         }
-        (self.read)(&dumps).map(Some).map_err(Error::Read)
+        Ok(Some(answers))
     }
 
     fn change(&self, wanted: &RuleSet, planned: &RuleSet, found: Removal) -> Result<(), Error> {
@@ -108,6 +120,8 @@ pub enum Error {
     Read(iptables::Error),
     /// Something else kept changing the rules at the same time.
     Contended,
+    /// The dialect is not there yet.
+    NotYet,
 }
 
 impl Error {
@@ -116,6 +130,7 @@ impl Error {
         match self {
             Error::Refused { cause, .. } => is_lack(*cause),
             Error::Talk(netlink::Error::Open(cause)) => is_lack(*cause),
+            Error::NotYet => true,
             _ => false,
         }
     }
@@ -134,11 +149,12 @@ impl fmt::Display for Error {
                 write!(f, "the kernel refused to {act}: {}; {}", io::Error::from(*cause), way_out(*cause))
             }
             Error::Talk(error) => write!(f, "{error}"),
-            Error::Read(error) => write!(f, "cannot read the kernel's tables: {error}"),
+            Error::Read(error) => write!(f, "{error}"),
+            Error::NotYet => f.write_str("the nftables dialect is not there yet"),
             Error::Contended => write!(
                 f,
-                "the rules were changed by something else {ATTEMPTS} times meanwhile; find what writes rules into \
-                 this namespace"
+                "the rules were changed by something else each of {ATTEMPTS} times; find what writes rules into this \
+                 namespace"
             ),
         }
     }

@@ -17,6 +17,7 @@ pub(crate) enum Way {
     /// The default dialect.
     Iptables,
     /// The nftables dialect.
+    #[allow(dead_code, reason = "its dialect comes next")]
     Nftables,
     /// The node's own `iptables-restore`.
     Text,

@@ -54,6 +54,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("host::netns", &[]),
     ("host::netlink", &["core::dialect::wire", "host::netns"]),
     ("host::files", &[]),
+    ("host::families", &["core::settings{Families}"]),
+    ("host::outcome", &[]),
     ("host::socket", &["core::ask"]),
     ("host::records", &["core::record", "core::cni", "host::files"]),
     (
@@ -72,11 +74,25 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "host::records",
             "host::socket",
             "host::files",
+            "host::families",
+            "host::outcome",
         ],
     ),
-    ("host::init", &["core::*", "host::init::*", "host::backend", "host::netns"]),
-    ("host::validate", &["core::*", "host::netns"]),
-    ("host::inspect", &["core::*", "host::inspect::*", "host::backend", "host::netns"]),
+    // `init` ends in a validation when it is told to.
+    (
+        "host::init",
+        &[
+            "core::*",
+            "host::init::*",
+            "host::backend",
+            "host::netns",
+            "host::families",
+            "host::outcome",
+            "host::validate",
+        ],
+    ),
+    ("host::validate", &["core::*", "host::validate::*", "host::families"]),
+    ("host::inspect", &["core::*", "host::inspect::*", "host::backend", "host::netns", "host::outcome"]),
     ("host::bin", &["core::*", "host::*"]),
     // cluster: nobody imports the demo, except main.
     ("cluster", &["cluster::*"]),

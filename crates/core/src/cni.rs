@@ -87,8 +87,6 @@ pub enum Code {
     Drift = 101,
     /// The node agent, or the pod's stamp, gave an answer that cannot be used.
     Answer = 102,
-    /// The attachment record could not be kept.
-    Record = 103,
     /// A defect of ours.
     Internal = 999,
 }

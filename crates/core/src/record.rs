@@ -1,4 +1,5 @@
-//! The record of one attachment: what was decided for it and what was put where, so that CHECK and GC need nobody.
+//! The record of one redirected attachment: what was decided and what was put where, so that CHECK and GC need nobody.
+//! A pod that was left alone has none.
 //!
 //! One JSON document per attachment, named after network, container and interface. The name is exact while it is short and
 //! a hash beyond; the document repeats all three, so that two attachments that meet in one name are told apart, not mixed up.
@@ -24,7 +25,7 @@ pub struct Key {
     pub interface: String,
 }
 
-/// What was done for an attachment.
+/// What was done for a redirected attachment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Which one.
@@ -37,15 +38,6 @@ pub struct Record {
     pub name: String,
     /// Its UID, when known.
     pub uid: Option<String>,
-    /// The name of the reason.
-    pub reason: String,
-    /// Its redirection; `None` if the pod was left alone.
-    pub redirected: Option<Redirected>,
-}
-
-/// A redirection as it was applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redirected {
     /// The decision, as the text of a stamp.
     pub stamp: String,
     /// The address families.
@@ -104,7 +96,7 @@ fn fnv1a(bytes: &[u8]) -> u128 {
 impl Record {
     /// The document.
     pub fn write(&self) -> String {
-        let mut document = json!({
+        let document = json!({
             "v": VERSION,
             "network": self.key.network,
             "container": self.key.container,
@@ -113,15 +105,10 @@ impl Record {
             "namespace": self.namespace,
             "name": self.name,
             "uid": self.uid,
-            "reason": self.reason,
+            "stamp": self.stamp,
+            "families": families_name(self.families),
+            "backend": self.backend.name(),
         });
-        if let Some(redirected) = &self.redirected {
-            document["redirected"] = json!({
-                "stamp": redirected.stamp,
-                "families": families_name(redirected.families),
-                "backend": redirected.backend.name(),
-            });
-        }
         let mut text = document.to_string();
         text.push('\n');
         text
@@ -142,11 +129,6 @@ impl Record {
             Some(version) => return Err(Error::Version(version)),
             None => return Err(Error::Malformed("it has no version".to_owned())),
         }
-        let redirected = match map.get("redirected") {
-            None | Some(Value::Null) => None,
-            Some(Value::Object(map)) => Some(redirected(map)?),
-            Some(_) => return Err(Error::Malformed("redirected is not an object".to_owned())),
-        };
         Ok(Record {
             key: Key {
                 network: text(&map, "network")?,
@@ -157,22 +139,21 @@ impl Record {
             namespace: text(&map, "namespace")?,
             name: text(&map, "name")?,
             uid: map.get("uid").and_then(Value::as_str).map(str::to_owned),
-            reason: text(&map, "reason")?,
-            redirected,
+            stamp: text(&map, "stamp")?,
+            families: families(&text(&map, "families")?)?,
+            backend: backend(&text(&map, "backend")?)?,
         })
     }
 }
 
-fn redirected(map: &Map<String, Value>) -> Result<Redirected, Error> {
-    let families = match text(map, "families")?.as_str() {
-        "4" => Families::V4,
-        "both" => Families::Both,
-        other => return Err(Error::Malformed(format!("families is {other:?}"))),
-    };
-    let name = text(map, "backend")?;
-    let backend =
-        Backend::from_name(&name).ok_or_else(|| Error::Malformed(format!("backend is {name:?}")))?;
-    Ok(Redirected { stamp: text(map, "stamp")?, families, backend })
+fn families(name: &str) -> Result<Families, Error> {
+    let all = [Families::V4, Families::Both];
+    let found = all.into_iter().find(|families| families_name(*families) == name);
+    found.ok_or_else(|| Error::Malformed(format!("families is {name:?}")))
+}
+
+fn backend(name: &str) -> Result<Backend, Error> {
+    Backend::from_name(name).ok_or_else(|| Error::Malformed(format!("backend is {name:?}")))
 }
 
 fn families_name(families: Families) -> &'static str {
@@ -192,20 +173,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn record(redirected: Option<Redirected>) -> Record {
+    fn record() -> Record {
         Record {
             key: Key { network: "net".into(), container: "c1".into(), interface: "eth0".into() },
             netns: "/var/run/netns/x".into(),
             namespace: "default".into(),
             name: "reviews".into(),
             uid: Some("u".into()),
-            reason: "Sidecar".into(),
-            redirected,
+            stamp: r#"{"v":1}"#.into(),
+            families: Families::Both,
+            backend: Backend::Iptables,
         }
-    }
-
-    fn redirection() -> Redirected {
-        Redirected { stamp: r#"{"v":1}"#.into(), families: Families::Both, backend: Backend::Iptables }
     }
 
     fn file_name(network: &str, container: &str, interface: &str) -> String {
@@ -216,12 +194,12 @@ mod tests {
     fn a_record_reads_what_it_wrote() {
         for backend in Backend::ALL {
             for families in [Families::V4, Families::Both] {
-                let record = record(Some(Redirected { backend, families, ..redirection() }));
+                let record = Record { backend, families, ..record() };
                 assert_eq!(Record::read(record.write().as_bytes()), Ok(record));
             }
         }
-        let left = Record { uid: None, ..record(None) };
-        assert_eq!(Record::read(left.write().as_bytes()), Ok(left));
+        let unknown = Record { uid: None, ..record() };
+        assert_eq!(Record::read(unknown.write().as_bytes()), Ok(unknown));
     }
 
     #[test]
@@ -249,10 +227,18 @@ mod tests {
             ("{}", "no version"),
             (r#"{"v":2}"#, "version 2"),
             (r#"{"v":1}"#, "not a string"),
-            (r#"{"v":1,"redirected":7}"#, "redirected"),
         ] {
             let error = Record::read(text.as_bytes()).expect_err("must be refused");
             assert!(error.to_string().contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_it_names_must_exist() {
+        let text = record().write();
+        for (from, to) in [("\"both\"", "\"six\""), ("\"iptables\"", "\"ebpf\"")] {
+            let error = Record::read(text.replace(from, to).as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(to.trim_matches('"')), "{error}");
         }
     }
 
@@ -266,7 +252,7 @@ mod tests {
 
         #[test]
         fn no_mutation_makes_it_panic(at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
-            let mut bytes = record(Some(redirection())).write().into_bytes();
+            let mut bytes = record().write().into_bytes();
             let at = at.index(bytes.len());
             bytes[at] = byte;
             let _ = Record::read(&bytes);

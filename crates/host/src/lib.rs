@@ -3,7 +3,15 @@
 //! It spends what `millrace-core` decided and decides nothing itself; it never talks to an API server.
 
 pub mod backend;
+pub mod families;
+pub mod init;
+pub mod inspect;
 pub mod netlink;
 pub mod netns;
+pub mod outcome;
+pub mod plugin;
+pub mod records;
 pub mod restore;
 pub mod routes;
+pub mod socket;
+pub mod validate;

@@ -1,3 +1,80 @@
 //! The one file put on a node: the CNI verbs by `CNI_COMMAND`, else `init`, `validate`, `inspect` by the first argument.
+//!
+//! It dispatches and decides nothing. A panic becomes an error that a runtime can show, never a silent death.
 
-fn main() {}
+use millrace_core::cni::{Verb, reply, version::Version};
+use millrace_host::outcome::Outcome;
+use millrace_host::{init, inspect, plugin};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    match args.split_first() {
+        None if variable("CNI_COMMAND").is_some_and(|command| !command.is_empty()) => cni(),
+        None => {
+            about();
+            ExitCode::SUCCESS
+        }
+        Some((word, rest)) => command(word, rest),
+    }
+}
+
+fn command(word: &str, rest: &[String]) -> ExitCode {
+    let outcome = match word {
+        // The second is what the incumbent's image is told to be istio-init.
+        "init" | "istio-iptables" => init::run(rest, &variable),
+        "validate" => init::validate_only(rest, &variable),
+        "inspect" => inspect::run(rest),
+        "help" | "--help" | "-h" | "version" | "--version" => {
+            about();
+            return ExitCode::SUCCESS;
+        }
+        word => {
+            eprintln!("millrace-cni: there is no command {word:?}");
+            about();
+            return ExitCode::FAILURE;
+        }
+    };
+    finish(&outcome)
+}
+
+fn cni() -> ExitCode {
+    let outcome = catch_unwind(AssertUnwindSafe(|| plugin::run(variable, std::io::stdin().lock())));
+    let outcome = outcome.unwrap_or_else(|payload| {
+        let what = payload.downcast_ref::<&str>().copied();
+        let what = what.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic");
+        if variable("CNI_COMMAND").as_deref() == Some(Verb::Del.name()) {
+            return Outcome::default();
+        }
+        Outcome { stdout: reply::internal(what), notes: Vec::new(), status: 1 }
+    });
+    finish(&outcome)
+}
+
+fn finish(outcome: &Outcome) -> ExitCode {
+    for note in &outcome.notes {
+        // A closed standard error is no reason to fail a pod.
+        let _ = writeln!(std::io::stderr(), "millrace-cni: {}", note.replace(char::is_control, " "));
+    }
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(outcome.stdout.as_bytes()).and_then(|()| stdout.flush());
+    if written.is_ok() { ExitCode::from(outcome.status) } else { ExitCode::FAILURE }
+}
+
+fn about() {
+    let versions = Version::ALL.map(Version::as_str).join(", ");
+    let version = env!("CARGO_PKG_VERSION");
+    eprintln!(
+        "millrace-cni {version}: a CNI plugin (versions {versions}) that leads a pod's traffic to its sidecar\n\
+         \n\
+         as a plugin:  a container runtime sets CNI_COMMAND and gives a configuration on standard input\n\
+         as a tool:    millrace-cni init|validate|inspect --help"
+    );
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}

@@ -1,0 +1,79 @@
+//! The live rules of a network namespace, for people and for programs, each with the reason it exists.
+//!
+//! It only reads. A namespace is named by path, by a process in it, or by a container's id.
+
+mod args;
+pub mod container;
+mod report;
+mod words;
+
+use crate::backend;
+use crate::netns::NetNs;
+use crate::outcome::Outcome;
+use args::{Args, Form, Target};
+use container::Roots;
+use millrace_core::dialect::{Backend, listing};
+use millrace_core::rules::{Family, Observed, Table};
+use std::path::PathBuf;
+
+/// Shows what `args` ask for.
+pub fn run(args: &[String]) -> Outcome {
+    let args = match Args::read(args) {
+        Ok(Some(args)) => args,
+        Ok(None) => return Outcome { stdout: args::HELP.to_owned(), ..Outcome::default() },
+        Err(error) => return Outcome { notes: vec![error], status: 1, ..Outcome::default() },
+    };
+    match show(&args) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome { notes: vec![error], status: 1, ..Outcome::default() },
+    }
+}
+
+fn show(args: &Args) -> Result<Outcome, String> {
+    let netns = open(args)?;
+    let found = backend::inspect(&netns).map_err(|error| error.to_string())?;
+    let mut outcome = Outcome::default();
+    if args.form == Form::Json {
+        outcome.stdout = report::json(netns.path(), &found, args);
+        return Ok(outcome);
+    }
+    // Looked at by nobody, a namespace shows what an empty one shows.
+    let nothing = [(Backend::Iptables, Observed::default())];
+    let shown = if found.is_empty() { &nothing[..] } else { &found };
+    let many = shown.len() * args.tables.len() * args.families.len() > 1;
+    let mut parts = Vec::new();
+    for (backend, observed) in shown {
+        for family in &args.families {
+            for table in &args.tables {
+                let text = part(args.form, *backend, observed, *family, *table);
+                let title = format!("# {} {}, by {backend}\n", report::family_name(*family), table.name());
+                parts.push(if many { title + &text } else { text });
+                if args.reasons {
+                    parts.push(report::reasons(observed, *family, *table));
+                }
+            }
+        }
+    }
+    outcome.stdout = parts.join("\n");
+    Ok(outcome)
+}
+
+fn part(form: Form, backend: Backend, observed: &Observed, family: Family, table: Table) -> String {
+    match form {
+        Form::Iptables => listing::list(observed, family, table),
+        Form::Save => report::save(observed, family, table),
+        Form::Nft | Form::Json => words::table(backend, observed, family, table),
+    }
+}
+
+fn open(args: &Args) -> Result<NetNs, String> {
+    let netns = match &args.target {
+        Target::Path(path) => NetNs::open(path),
+        Target::Pid(pid) => NetNs::of_pid(*pid),
+        Target::Container(id) => {
+            let roots = Roots::below(args.root.clone().unwrap_or_else(|| PathBuf::from("/")));
+            NetNs::of_pid(container::pid(id, &roots).map_err(|error| error.to_string())?)
+        }
+    };
+    netns.map_err(|error| error.to_string())
+}

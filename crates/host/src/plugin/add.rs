@@ -1,0 +1,216 @@
+//! ADD: decide, ask if need be, plan, apply, keep a record, tell the agent, pass the result through.
+//!
+//! A failure on a rung never reaches a pod that an earlier one settles. What is told to the agent is told after the pod's
+//! fate is sealed and changes nothing of it.
+
+use super::{key, records};
+use crate::netns::NetNs;
+use crate::outcome::Outcome;
+use crate::{backend, families, socket};
+use millrace_core::ask::{Answer, Event, Question};
+use millrace_core::cni::entry::FailurePolicy;
+use millrace_core::cni::{Code, Error, PodName, Request, reply};
+use millrace_core::dialect::Backend;
+use millrace_core::policy::{Early, Mesh, Reason, from_annotations};
+use millrace_core::record::Record;
+use millrace_core::rules::plan::plan;
+use millrace_core::settings::{Families, Settings};
+use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
+use std::path::Path;
+use std::time::Instant;
+
+/// What is done with the pod, and who said so.
+enum Fate {
+    Pass { reason: Reason, rung: &'static str },
+    Redirect { settings: Box<Settings>, stamp: String, rung: &'static str },
+}
+
+/// What was done.
+struct Done {
+    reason: &'static str,
+    rung: &'static str,
+    backend: Option<Backend>,
+}
+
+pub(super) fn add(mut request: Request, start: Instant) -> Result<Outcome, Error> {
+    let done = guard_own_namespace(&request).and_then(|()| {
+        let mut notes = Vec::new();
+        let fate = decide(&mut request, &mut notes)?;
+        request.complaints.append(&mut notes);
+        carry_out(fate, &mut request)
+    });
+    tell(&request, &done, start);
+    done?;
+    Ok(Outcome {
+        stdout: reply::result(request.previous, request.version),
+        notes: request.complaints,
+        status: 0,
+    })
+}
+
+/// A runtime that names its own namespace would have the node redirected. A path that cannot be looked at is left to
+/// whoever needs it: a pod outside the mesh does not.
+fn guard_own_namespace(request: &Request) -> Result<(), Error> {
+    let netns = &request.environment.netns;
+    let id = |path: &str| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    if request.environment.own_namespace_allowed || id(netns).is_none_or(|own| Some(own) != id(OWN_NET)) {
+        return Ok(());
+    }
+    let message = format!("plugin's netns and netns from CNI_NETNS should not be the same: {netns}");
+    Err(Error::new(Code::OwnNamespace, message)
+        .because("the runtime named the network namespace it runs in; CNI_NETNS_OVERRIDE=1 allows that"))
+}
+
+/// `pkg/skel` compares with the thread's; so do we.
+const OWN_NET: &str = "/proc/thread-self/ns/net";
+
+fn decide(request: &mut Request, notes: &mut Vec<String>) -> Result<Fate, Error> {
+    let nobody = PodName::default();
+    let pod = request.environment.pod.as_ref().unwrap_or(&nobody);
+    let mesh = Mesh {
+        excluded_namespaces: std::mem::take(&mut request.entry.exclude_namespaces),
+        enrolled_namespaces: request.entry.enrolled_namespaces.take(),
+    };
+    match from_annotations(&pod.namespace, &pod.name, request.annotations.as_ref(), &mesh) {
+        Early::Skip(reason) => Ok(Fate::Pass { reason, rung: "node" }),
+        Early::Redirect(settings) => {
+            let stamp = request.annotations.as_mut().and_then(|known| known.remove(STAMP_ANNOTATION));
+            Ok(Fate::Redirect { settings, stamp: stamp.unwrap_or_default(), rung: "stamp" })
+        }
+        Early::Ask(unreadable) => {
+            notes.extend(unreadable.map(|error| error.to_string()));
+            match ask(request, pod) {
+                Err(error) if request.entry.failure_policy == FailurePolicy::Open => {
+                    notes.push(format!("started unprotected, as failurePolicy is Open: {error}"));
+                    Ok(Fate::Pass { reason: Reason::FailedOpen, rung: "policy" })
+                }
+                other => other,
+            }
+        }
+    }
+}
+
+fn ask(request: &Request, pod: &PodName) -> Result<Fate, Error> {
+    let question = Question {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+        container: request.environment.container.clone(),
+        interface: request.environment.interface.clone(),
+        netns: request.environment.netns.clone(),
+        // The agent knows the pod; what a runtime hands over may fill a frame.
+        annotations: None,
+    };
+    let who = format!("pod {}/{}", pod.namespace, pod.name);
+    let socket = Path::new(&request.entry.agent_socket);
+    let answer = socket::ask(socket, &question, request.entry.agent_timeout).map_err(|error| match error {
+        socket::Error::Absent { .. } => Error::new(Code::TryAgain, format!("{who}: {error}")).because(
+            "it may be in the mesh, so it does not start unprotected; see that the millrace agent runs on this node, \
+             or exclude the namespace, or set failurePolicy to Open",
+        ),
+        socket::Error::Protocol(_) => Error::new(Code::Answer, format!("{who}: {error}"))
+            .because("bring the agent and millrace-cni to the same release"),
+    })?;
+    let text = match answer {
+        Answer::Decided(text) => text,
+        Answer::Failed(failure) => {
+            let code = if failure.code == Code::TryAgain as u16 { Code::TryAgain } else { Code::Answer };
+            let message = format!("{who}: the node agent cannot decide: {}", failure.message);
+            return Err(Error::new(code, message).because("see the agent's log on this node"));
+        }
+    };
+    match stamp::read(&text) {
+        Ok(Stamp::Redirect(settings)) => Ok(Fate::Redirect { settings, stamp: text, rung: "agent" }),
+        Ok(Stamp::Skip(reason)) => Ok(Fate::Pass { reason, rung: "agent" }),
+        Err(error) => {
+            Err(Error::new(Code::Answer, format!("{who}: the node agent's answer cannot be used: {error}"))
+                .because("bring the agent and millrace-cni to the same release"))
+        }
+    }
+}
+
+fn carry_out(fate: Fate, request: &mut Request) -> Result<Done, Error> {
+    match fate {
+        Fate::Pass { reason, rung } => Ok(Done { reason: reason.name(), rung, backend: None }),
+        Fate::Redirect { settings, stamp, rung } => {
+            let backend = redirect(&settings, stamp, request)?;
+            Ok(Done { reason: "Redirected", rung, backend: Some(backend) })
+        }
+    }
+}
+
+fn redirect(settings: &Settings, stamp: String, request: &mut Request) -> Result<Backend, Error> {
+    let path = request.environment.netns.clone();
+    let netns = NetNs::open(Path::new(&path)).map_err(|error| {
+        Error::new(Code::Io, format!("cannot redirect: {error}")).because("nothing was applied")
+    })?;
+    let families = families_of(request, &netns)?;
+    let memory = Path::new(&request.entry.state_dir).join("backend");
+    let plan = plan(settings, families);
+    let backend = backend::apply(&netns, &plan, request.entry.backend, Some(&memory)).map_err(|error| {
+        Error::new(Code::Refused, format!("cannot redirect {path}: {error}"))
+            .because("the pod does not start unprotected; the runtime will try again")
+    })?;
+    let pod = request.environment.pod.clone().unwrap_or_default();
+    let record = Record {
+        key: key(request),
+        netns: path,
+        namespace: pod.namespace,
+        name: pod.name,
+        uid: pod.uid,
+        stamp,
+        families,
+        backend,
+    };
+    // The pod is protected; a record only lets CHECK and GC look again.
+    if let Err(error) = records(request).keep(&record) {
+        request.complaints.push(format!("CHECK will know nothing of it: {error}"));
+    }
+    Ok(backend)
+}
+
+/// The default network's result tells the pod's addresses. Any other interface's tells only its own, and Multus's
+/// auxiliary chain tells none; the pod may have IPv6 elsewhere, so the namespace itself is asked.
+fn families_of(request: &Request, netns: &NetNs) -> Result<Families, Error> {
+    match request.families() {
+        Some(Families::Both) => Ok(Families::Both),
+        Some(Families::V4) if request.environment.interface == "eth0" => Ok(Families::V4),
+        _ => {
+            let failed =
+                |cause: String| Error::new(Code::Io, format!("cannot tell the pod's addresses: {cause}"));
+            let found = netns.within(families::own).map_err(|error| failed(error.to_string()))?;
+            found.map_err(|error| failed(error.to_string()))
+        }
+    }
+}
+
+fn tell(request: &Request, done: &Result<Done, Error>, start: Instant) {
+    let environment = &request.environment;
+    let pod = environment.pod.clone().unwrap_or_default();
+    let mut event = Event {
+        verb: environment.verb.name().to_owned(),
+        network: request.network.clone(),
+        container: environment.container.clone(),
+        interface: environment.interface.clone(),
+        namespace: pod.namespace,
+        name: pod.name,
+        uid: pod.uid.unwrap_or_default(),
+        microseconds: u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
+        message: request.complaints.join("; "),
+        ..Event::default()
+    };
+    match done {
+        Ok(done) => {
+            event.outcome = if done.backend.is_some() { "redirected" } else { "passed" }.to_owned();
+            event.reason = done.reason.to_owned();
+            event.rung = done.rung.to_owned();
+            event.backend = done.backend.map_or("", Backend::name).to_owned();
+        }
+        Err(error) => {
+            event.outcome = "failed".to_owned();
+            event.code = error.code as u16;
+            event.message = error.to_string();
+        }
+    }
+    socket::tell(Path::new(&request.entry.event_socket), &event.write());
+}

@@ -12,6 +12,7 @@ use millrace_core::settings::{
     DNS_PORT, Dns, Families, Inbound, Interface, Mode, Outbound, OwnerGroups, PortRange, Profile, Settings,
 };
 use proptest::prelude::*;
+use proptest::sample::{Index, select};
 use std::net::IpAddr;
 
 proptest! {
@@ -24,6 +25,18 @@ proptest! {
             let text = text::write(&rules, family);
             let observed = text::read(&text, family).expect("our own text is readable");
             prop_assert_eq!(observed.known(), rules.family(family), "{}", text);
+        }
+    }
+
+    #[test]
+    fn a_damaged_text_is_read_or_refused((settings, cut, at, put) in damage()) {
+        let text = text::write(&plan(&settings, Families::V4).rules, Family::V4);
+        let (at, end) = (at.index(text.len()), text.len().min(at.index(text.len()) + cut));
+        let damaged = format!("{}{put}{}", &text[..at], &text[end..]);
+        if let Ok(observed) = text::read(&damaged, Family::V4) {
+            let known = observed.known();
+            let again = text::read(&text::write(&known, Family::V4), Family::V4).expect("our own text is readable");
+            prop_assert_eq!(again.known(), known);
         }
     }
 
@@ -111,6 +124,14 @@ proptest! {
         let rules = rules(&settings, &packet);
         prop_assert_eq!(trace(&rules, &packet).outcome, meant_inbound(&settings, &packet));
     }
+}
+
+const SCRAPS: [&str; 14] =
+    ["", " ", "!", " ! ", "\"", "\n", "-j", "*nat\n", ":X - [0:0]\n", "[1:2] ", "é", "-m", "0.0.0.0/0", "="];
+
+/// Settings, and a cut of some characters somewhere, with something else put there.
+fn damage() -> impl Strategy<Value = (Settings, usize, Index, &'static str)> {
+    (settings(), 0..12usize, any::<Index>(), select(&SCRAPS[..]))
 }
 
 /// The rules that concern the packet.

@@ -165,6 +165,9 @@ impl Reader {
         let Some(place) = self.place(table, name) else {
             let other = self.others.get_mut(&(table, name.to_owned()));
             *other.ok_or_else(|| Cause::Chain(name.to_owned()))? += 1;
+            let words = words(arguments).ok_or(Cause::Quote)?;
+            let held = parse::target(&words).and_then(|target| self.place(table, target));
+            self.observed.held.extend(held.filter(|place| !place.chain.is_hook()));
             return Ok(());
         };
         if !place.chain.is_hook() && !self.observed.chains.contains_key(&place) {
@@ -242,6 +245,10 @@ mod tests {
             "-A ISTIO_OUTPUT -p icmp -j RETURN",
             "-A ISTIO_OUTPUT -m comment --comment \"a -j b\" -j RETURN",
             "-A ISTIO_OUTPUT -o eth+ -j RETURN",
+            "-A ISTIO_OUTPUT -m tcp --dport 1 -j RETURN",
+            "-A ISTIO_OUTPUT -p udp -m tcp --dport 1 -j RETURN",
+            "-A ISTIO_OUTPUT -m multiport --dports 1,2 -j RETURN",
+            "-A ISTIO_OUTPUT -o lo -o lo -j RETURN",
             "-A ISTIO_OUTPUT -m mark --mark 0x1/0x1 -j RETURN",
             "-A ISTIO_OUTPUT -p tcp -j REDIRECT --to-ports 1-9",
             "-A ISTIO_OUTPUT -p tcp -m multiport --ports 1,2 -j RETURN",
@@ -262,6 +269,14 @@ mod tests {
         assert!(matches!(jumps[1], Content::Foreign { jump: None, .. }), "{jumps:?}");
         let mine = ForeignChain { family: Family::V4, table: Table::Nat, name: "MINE".to_owned(), rules: 1 };
         assert_eq!(observed.foreign_chains, [mine]);
+    }
+
+    #[test]
+    fn a_chain_of_ours_that_others_use_is_held() {
+        let text = "*nat\n:MINE - [0:0]\n:ISTIO_REDIRECT - [0:0]\n-A MINE -p tcp -j ISTIO_REDIRECT\nCOMMIT";
+        let observed = read(text, Family::V4).expect("readable");
+        let place = Place { family: Family::V4, table: Table::Nat, chain: Chain::IstioRedirect };
+        assert_eq!(observed.held, [place].into());
     }
 
     #[test]

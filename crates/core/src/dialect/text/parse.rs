@@ -42,6 +42,7 @@ pub(super) fn rule(family: Family, words: &[String]) -> Option<Rule> {
     let mut matches = Vec::new();
     // The match extension that the next options belong to.
     let mut module = "";
+    let mut protocols = Vec::new();
     let mut not = false;
     while let Some(word) = words.next() {
         match word {
@@ -54,7 +55,8 @@ pub(super) fn rule(family: Family, words: &[String]) -> Option<Rule> {
             "-j" if !not => {
                 let name = words.next()?;
                 let options: Vec<&str> = words.collect();
-                return Some(Rule::new(matches, verdict(family, name, &options)?));
+                let verdict = verdict(family, name, &options)?;
+                return is_whole(&matches, &protocols).then(|| Rule::new(matches, verdict));
             }
             option => {
                 let (option, value) = match option.split_once('=') {
@@ -65,8 +67,34 @@ pub(super) fn rule(family: Family, words: &[String]) -> Option<Rule> {
             }
         }
         not = false;
+        protocols.extend(protocol(module));
     }
     None
+}
+
+/// Whether the conditions go together: each of the basic ones once, ports and extensions of the rule's own protocol.
+fn is_whole(matches: &[Match], extensions: &[Protocol]) -> bool {
+    let mut basic = [0; 5];
+    let mut own = None;
+    let mut ported = false;
+    for condition in matches {
+        match condition {
+            Match::Source { .. } => basic[0] += 1,
+            Match::Destination { .. } => basic[1] += 1,
+            Match::In { .. } => basic[2] += 1,
+            Match::Out { .. } => basic[3] += 1,
+            Match::Protocol(protocol) => {
+                basic[4] += 1;
+                own = Some(protocol);
+            }
+            Match::SourcePort { .. } | Match::DestinationPort { .. } | Match::DestinationPorts { .. } => {
+                ported = true;
+            }
+            _ => {}
+        }
+    }
+    let once = basic.iter().all(|count| *count <= 1);
+    once && (own.is_some() || !ported) && extensions.iter().all(|extension| Some(extension) == own)
 }
 
 fn loaded(module: &str, not: bool) -> Option<&str> {

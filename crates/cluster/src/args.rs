@@ -20,6 +20,9 @@ pub(crate) enum Command {
     Explain(Explain),
     Rules(Rules),
     Trace(Trace),
+    Demo(Demo),
+    #[command(hide = true)]
+    DemoApp(DemoApp),
 }
 
 /// Say whether the pods of a manifest are redirected, by which conditions, and what is wrong with their settings.
@@ -96,6 +99,40 @@ pub(crate) struct Trace {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Report,
+}
+
+/// Start the vendor page's bookinfo on this machine, redirect it from outside, and prove it by real traffic (root).
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXIT)]
+pub(crate) struct Demo {
+    /// Leave everything running until Ctrl-C, and say how to look inside.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// The plugin; else MILLRACE_CNI, else the one beside this program or in cargo's other profiles.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cni_bin: Option<PathBuf>,
+    /// Envoy; else MILLRACE_ENVOY, else the one scripts/envoy installed, else the one on PATH.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) envoy: Option<PathBuf>,
+}
+
+/// One of the demo's programs, started by the demo in a pod.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DemoApp {
+    /// Which program: details, ratings, reviews, productpage or visitor.
+    pub(crate) app: String,
+    /// Its version: reviews v2 and v3 call ratings.
+    #[arg(long, default_value = "v1")]
+    pub(crate) version: String,
+    /// The name of its pod, to sign answers with.
+    #[arg(long)]
+    pub(crate) pod: String,
+    /// The port to listen on, IPv4 and IPv6.
+    #[arg(long, default_value_t = 9080)]
+    pub(crate) port: u16,
+    /// The names of services and their addresses, in the shape of /etc/hosts.
+    #[arg(long)]
+    pub(crate) hosts: PathBuf,
 }
 
 /// Where settings come from. Without any of it, they are those of an injected pod that states none.

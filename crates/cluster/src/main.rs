@@ -2,6 +2,7 @@
 
 mod args;
 mod cli;
+mod demo;
 mod facts;
 
 use args::{Args, Command};
@@ -17,6 +18,8 @@ fn main() -> ExitCode {
         Command::Explain(args) => cli::explain::run(args, &mut out),
         Command::Rules(args) => cli::rules::run(args, &mut out),
         Command::Trace(args) => cli::trace::run(args, &mut out),
+        Command::Demo(args) => demo::run(args, &mut out),
+        Command::DemoApp(args) => demo::app::run(args),
     };
     let outcome = outcome.and_then(|outcome| out.flush().map(|()| outcome).map_err(Into::into));
     match outcome {

@@ -1,0 +1,280 @@
+//! What the demo says: each pod with its proofs, and how to look inside. Pure: it makes text.
+
+use crate::demo::counts::{Both, Counts};
+use crate::demo::pods::{Member, Part};
+use crate::demo::process::Privileges;
+use crate::demo::verdict::Evidence;
+use millrace_core::policy::{Basis, Decision, Verdict};
+use millrace_core::settings::PROXY_ID;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+/// What is said of one pod beside its evidence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About<'a> {
+    /// The pod.
+    pub(crate) member: &'a Member,
+    /// Its addresses.
+    pub(crate) addresses: &'a [IpAddr],
+    /// How long each plugin's ADD took.
+    pub(crate) took: &'a [(String, Duration)],
+    /// By which rung the plugin settled it, and which backend took the rules.
+    pub(crate) rung: &'a str,
+    /// The backend that holds rules.
+    pub(crate) backend: Option<&'a str>,
+    /// What the rules had counted before the walk.
+    pub(crate) probed: Counts,
+}
+
+/// One pod's paragraph.
+pub(crate) fn pod(about: &About<'_>, evidence: &Evidence, faults: &[String]) -> String {
+    let member = about.member;
+    let verdict = if faults.is_empty() { "VERIFIED" } else { "FAILED" };
+    let addresses: Vec<String> = about.addresses.iter().map(IpAddr::to_string).collect();
+    let mut text = format!("{}/{}  {}\n", member.facts.namespace, member.facts.name, addresses.join("  "));
+    let mut line = |key: &str, value: &str| {
+        for (at, part) in wrapped(value).iter().enumerate() {
+            let _ = writeln!(text, "  {:<10} {part}", if at == 0 { key } else { "" });
+        }
+    };
+    line("runs", &runs(member));
+    line("decision", &decision(&member.decision));
+    line("mechanism", &mechanism(about, evidence));
+    line("rules", &rules(evidence));
+    if member.part == Part::Outside {
+        line(
+            "traffic",
+            &format!(
+                "direct: {} connections in, {} out, callers seen by their own addresses",
+                evidence.witnesses.programs.inbound.all(),
+                evidence.witnesses.programs.outbound.all()
+            ),
+        );
+    } else {
+        let witnesses = &evidence.witnesses;
+        line(
+            "inbound",
+            &direction(
+                witnesses.rules.inbound,
+                witnesses.proxy.inbound,
+                witnesses.programs.inbound,
+                about.probed.inbound,
+            ),
+        );
+        line(
+            "outbound",
+            &direction(
+                witnesses.rules.outbound,
+                witnesses.proxy.outbound,
+                witnesses.programs.outbound,
+                about.probed.outbound,
+            ),
+        );
+    }
+    line("privilege", &privileges(&evidence.processes));
+    for fault in faults {
+        line("fault", fault);
+    }
+    let _ = writeln!(text, "  {verdict}");
+    text
+}
+
+/// `value` in lines that with their margin fit into 96 columns; a longer word has a line of its own.
+fn wrapped(value: &str) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in value.split(' ') {
+        let last = lines.last_mut().expect("there is always a line");
+        if last.is_empty() {
+            last.push_str(word);
+        } else if last.len() + 1 + word.len() <= WIDTH - MARGIN {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+const WIDTH: usize = 96;
+/// Two spaces, a key of ten, a space.
+const MARGIN: usize = 13;
+
+fn runs(member: &Member) -> String {
+    let user = member.workload.user;
+    match member.part {
+        Part::Outside => format!("a client, uid {user}; no proxy"),
+        _ => format!("a program of ours for {}, uid {user}; Envoy, uid {PROXY_ID}", member.workload.image),
+    }
+}
+
+fn decision(decision: &Decision) -> String {
+    let basis = match decision.basis {
+        Basis::Conditions => "",
+        Basis::Stamp => ", by its stamp",
+        Basis::UnreadableStamp(_) => ", its stamp being unreadable",
+    };
+    match decision.verdict {
+        Verdict::Redirect => format!("redirect: all {} conditions hold{basis}", decision.conditions.len()),
+        Verdict::Skip(reason) => format!("skip, {reason}: {}{basis}", reason.sentence()),
+    }
+}
+
+fn mechanism(about: &About<'_>, evidence: &Evidence) -> String {
+    let took = |kind: &str| about.took.iter().find(|(name, _)| name == kind).map(|(_, took)| *took);
+    let added = match took("millrace-cni") {
+        Some(took) => format!("ADD {} (bridge {})", milliseconds(took), took_of(about, "bridge")),
+        None => "ADD not reached".to_owned(),
+    };
+    match evidence.part {
+        Part::Mesh => {
+            format!("CNI, {}, settled by {}; {added}", about.backend.unwrap_or("no backend"), about.rung)
+        }
+        Part::Excluded => format!(
+            "init, {}; CNI passed, settled by {}; {added}",
+            about.backend.unwrap_or("no backend"),
+            about.rung
+        ),
+        Part::Outside => format!("none; CNI passed, settled by {}; {added}", about.rung),
+    }
+}
+
+fn took_of(about: &About<'_>, kind: &str) -> String {
+    let took = about.took.iter().find(|(name, _)| name == kind);
+    took.map_or_else(|| "not reached".to_owned(), |(_, took)| milliseconds(*took))
+}
+
+fn milliseconds(took: Duration) -> String {
+    format!("{:.1} ms", took.as_secs_f64() * 1e3)
+}
+
+fn rules(evidence: &Evidence) -> String {
+    match (&evidence.drift, evidence.part) {
+        (_, Part::Outside) => format!("none planned, {} live", evidence.live),
+        (None, _) => format!("{} planned = {} live, both families", evidence.planned, evidence.live),
+        (Some(_), _) => format!("{} planned, {} live, and they differ", evidence.planned, evidence.live),
+    }
+}
+
+fn direction(rules: Both, proxy: Both, programs: Both, probes: Both) -> String {
+    let probes = match probes.all() {
+        0 => "no probes".to_owned(),
+        1 => "1 probe subtracted".to_owned(),
+        many => format!("{many} probes subtracted"),
+    };
+    if rules == proxy && proxy == programs {
+        return format!("{rules} by rule counters = by Envoy = by the programs; {probes}");
+    }
+    format!("rule counters {rules}, Envoy {proxy}, programs {programs}; {probes}")
+}
+
+fn privileges(processes: &[Privileges]) -> String {
+    let one = |process: &Privileges| {
+        let Privileges { name, uid, bounding, effective, no_new } = process;
+        let no_new = if *no_new { ", no_new_privs" } else { "" };
+        format!("{name} uid {uid} CapBnd {bounding:x} CapEff {effective:x}{no_new}")
+    };
+    processes.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// How to look inside while everything runs.
+pub(crate) fn look(productpage: &Path, directory: &Path, cni: &Path, visitor: &Path) -> String {
+    let (pod, visitor, cni) = (productpage.display(), visitor.display(), cni.display());
+    format!(
+        "Everything goes on running. To look inside, from another terminal:\n\
+         \x20 nsenter --net={pod} iptables -t nat -L -n -v --line-numbers -x\n\
+         \x20 nsenter --net={pod} ip6tables -t nat -L -n -v --line-numbers -x\n\
+         \x20 {cni} inspect {pod}\n\
+         \x20 nsenter --net={pod} curl -s localhost:15000/stats?filter=downstream_cx_total\n\
+         \x20 nsenter --net={visitor} curl -s localhost:9080/call/productpage/productpage\n\
+         \x20 ls {}        (each pod's envoy.json, envoy.log, app.log)\n\
+         Ctrl-C takes everything down.\n",
+        directory.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::verdict::Witnesses;
+    use crate::demo::{bookinfo, pods, verdict};
+    use std::collections::BTreeSet;
+
+    fn both(v4: u64, v6: u64) -> Both {
+        Both { v4, v6 }
+    }
+
+    /// The paragraph about reviews-v2, seen by the three witnesses as given.
+    fn check(rules: Counts, proxy: Counts, programs: Counts, expected: &[&str]) {
+        let (workloads, _) = bookinfo::read(bookinfo::MANIFEST).unwrap();
+        let members = pods::members(&workloads).unwrap();
+        let member = members.iter().find(|member| member.key == "reviews-v2").unwrap();
+        let evidence = Evidence {
+            part: Part::Mesh,
+            decided: "redirected".to_owned(),
+            done: "redirected".to_owned(),
+            v6: true,
+            planned: 40,
+            live: 40,
+            drift: None,
+            witnesses: Witnesses { rules, proxy, programs },
+            peers: BTreeSet::new(),
+            neighbours: BTreeSet::new(),
+            processes: vec![Privileges {
+                name: "envoy".into(),
+                uid: 1337,
+                bounding: 0,
+                effective: 0,
+                no_new: true,
+            }],
+        };
+        let took = [
+            ("bridge".to_owned(), Duration::from_millis(20)),
+            ("millrace-cni".to_owned(), Duration::from_micros(1500)),
+        ];
+        let probed = Counts { inbound: both(1, 1), outbound: both(0, 0) };
+        let addresses = ["10.88.7.5".parse().unwrap()];
+        let about = About {
+            member,
+            addresses: &addresses,
+            took: &took,
+            rung: "stamp",
+            backend: Some("iptables"),
+            probed,
+        };
+        let text = pod(&about, &evidence, &verdict::faults(&evidence));
+        assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
+        for part in expected {
+            assert!(text.contains(part), "{part:?} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_verified_pod_is_told_with_its_proofs() {
+        let seen = Counts { inbound: both(4, 4), outbound: both(3, 3) };
+        let expected = [
+            "default/reviews-v2  10.88.7.5\n",
+            "redirect: all 11 conditions hold",
+            "CNI, iptables, settled by stamp; ADD 1.5 ms (bridge 20.0 ms)",
+            "8 (v4 4, v6 4) by rule counters = by Envoy = by the programs; 2 probes",
+            "6 (v4 3, v6 3) by rule counters = by Envoy = by the programs; no probes",
+            "CapBnd 0 CapEff 0",
+            "\n  VERIFIED\n",
+        ];
+        check(seen, seen, seen, &expected);
+    }
+
+    #[test]
+    fn a_failed_pod_is_told_with_every_witness() {
+        let seen = Counts { inbound: both(4, 4), outbound: both(3, 3) };
+        let less = Counts { inbound: both(4, 0), outbound: both(3, 3) };
+        check(
+            seen,
+            less,
+            seen,
+            &["rule counters 8 (v4 4, v6 4), Envoy 4 (v4 4, v6 0)", "fault ", "\n  FAILED\n"],
+        );
+    }
+}

@@ -10,7 +10,7 @@ pub mod netfilter;
 use crate::netns::{self, NetNs};
 use crate::{restore, routes};
 use millrace_core::dialect::{Backend, Choice};
-use millrace_core::rules::{Observed, Plan, RuleSet};
+use millrace_core::rules::{Observed, Plan, Route, RuleSet};
 use std::fmt;
 use std::path::Path;
 
@@ -42,6 +42,11 @@ pub fn inspect(netns: &NetNs) -> Result<Vec<(Backend, Observed)>, Error> {
         }
         Ok(found)
     })?
+}
+
+/// What `plan` needs of routing and `netns` does not have.
+pub fn missing_routes(netns: &NetNs, plan: &Plan) -> Result<Vec<Route>, Error> {
+    Ok(netns.within(|| routes::missing(&plan.routes))??)
 }
 
 /// Takes out of `netns` what is ours, whichever backend wrote it: our chains, jumps to them, rules and routes as

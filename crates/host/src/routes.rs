@@ -4,7 +4,7 @@
 //! not exactly the one named, and never waits but for netlink's answers.
 
 use crate::netlink::{self, Part, Socket};
-use millrace_core::dialect::wire::{ACK, CREATE, EXCL, REQUEST, Writer};
+use millrace_core::dialect::wire::{ACK, CREATE, DUMP, EXCL, REQUEST, Writer, attributes, messages};
 use millrace_core::rules::{Family, Route};
 use rustix::io::Errno;
 use std::path::Path;
@@ -45,7 +45,26 @@ pub fn clear(routes: &[Route]) -> Vec<Error> {
     }
 }
 
-/// Why routing could not be changed.
+/// Those of `routes` that are not there in the calling thread's namespace. Where IPv6 is off, its own are not missed.
+pub fn missing(routes: &[Route]) -> Result<Vec<Route>, Error> {
+    let mut missing = Vec::new();
+    let Some(first) = routes.first() else { return Ok(missing) };
+    let mut socket = open(Act::Find, *first)?;
+    for &route in routes {
+        let is_there = match socket.dump(&request(Act::Find, route)) {
+            Ok(found) => messages(&found)
+                .any(|message| message.is_ok_and(|message| is(route, message.kind, message.body))),
+            Err(cause) => settle(Act::Find, route, Err(cause)).map(|()| true)?,
+        };
+        let is_moot = family(route) == Family::V6 && is_off();
+        if !is_there && !is_moot {
+            missing.push(route);
+        }
+    }
+    Ok(missing)
+}
+
+/// Why routing could not be changed or looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     act: Act,
@@ -58,6 +77,7 @@ impl fmt::Display for Error {
         let act = match self.act {
             Act::Set => "set",
             Act::Clear => "clear",
+            Act::Find => "look for",
         };
         write!(f, "cannot {act} {}: ", InWords(self.route))?;
         match self.cause {
@@ -75,6 +95,7 @@ impl std::error::Error for Error {}
 enum Act {
     Set,
     Clear,
+    Find,
 }
 
 /// A route as `ip` would be told of it.
@@ -128,6 +149,44 @@ fn settle(act: Act, route: Route, answer: Result<(), netlink::Error>) -> Result<
     if done { Ok(()) } else { Err(Error { act, route, cause }) }
 }
 
+/// Whether `lo` has no IPv6.
+fn is_off() -> bool {
+    let switch = std::fs::read_to_string("/proc/sys/net/ipv6/conf/lo/disable_ipv6");
+    // No such file: the kernel has none at all.
+    switch.map_or(true, |switch| switch.trim() == "1")
+}
+
+/// Whether a message found says what the route says.
+fn is(route: Route, kind: u16, body: &[u8]) -> bool {
+    let fixed = if kind == RTM_NEWADDR { 8 } else { 12 };
+    let (Some(fixed), Some(rest)) = (body.get(..fixed), body.get(fixed..)) else { return false };
+    let says = |kind: u16, value: &[u8]| attributes(rest).flatten().any(|found| found == (kind, value));
+    let number = |kind: u16, value: u32| says(kind, &value.to_ne_bytes());
+    match route {
+        Route::InboundSourceAddress => {
+            kind == RTM_NEWADDR
+                && fixed[1] == 128
+                && fixed[4..] == LO.to_ne_bytes()
+                && says(IFA_ADDRESS, &SOURCE)
+        }
+        Route::Rule { mark, table, preference, .. } => {
+            kind == RTM_NEWRULE
+                && fixed[7] == FR_ACT_TO_TBL
+                && number(FRA_PRIORITY, preference)
+                && number(FRA_FWMARK, mark)
+                && number(FRA_FWMASK, u32::MAX)
+                && number(FRA_TABLE, table)
+        }
+        Route::LocalDefault { table, .. } => {
+            kind == RTM_NEWROUTE
+                && fixed[1] == 0
+                && fixed[7] == RTN_LOCAL
+                && number(RTA_TABLE, table)
+                && number(RTA_OIF, LO)
+        }
+    }
+}
+
 fn family(route: Route) -> Family {
     match route {
         Route::InboundSourceAddress => Family::V6,
@@ -139,19 +198,18 @@ fn family(route: Route) -> Family {
 fn request(act: Act, route: Route) -> Vec<u8> {
     let (offset, flags) = match act {
         Act::Set => (0, REQUEST | ACK | CREATE | EXCL),
-        // Each RTM_DEL is one above its RTM_NEW.
+        // Each RTM_DEL is one above its RTM_NEW, each RTM_GET two.
         Act::Clear => (1, REQUEST | ACK),
+        Act::Find => (2, REQUEST | DUMP),
     };
     let mut message = Writer::default();
     match route {
         Route::InboundSourceAddress => {
-            let mut address = [0; 16];
-            address[15] = 6;
             message.start(RTM_NEWADDR + offset, flags, 1);
             // struct ifaddrmsg: family, prefix length, flags, scope, interface
             message.fixed(&[AF_INET6, 128, 0, 0]);
             message.fixed(&LO.to_ne_bytes());
-            message.attribute(IFA_LOCAL, &address);
+            message.attribute(IFA_LOCAL, &SOURCE);
         }
         Route::Rule { family, mark, table, preference } => {
             message.start(RTM_NEWRULE + offset, flags, 1);
@@ -201,7 +259,10 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWRULE: u16 = 32;
+const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+/// `::6`
+const SOURCE: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6];
 const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
 const FRA_TABLE: u16 = 15;

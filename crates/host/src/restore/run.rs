@@ -22,12 +22,13 @@ const SEARCHED: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 /// What the family's tables hold, with counters. Tables that are not there are not made: without `-t`, only the
 /// tables the kernel names are read.
 pub(super) fn save(variant: Variant, family: Family) -> Result<String, Error> {
-    run(&program(variant, family, "save"), &["-c"], "")
+    run(&program(variant, family, "save"), &["-c"], "", PATIENCE)
 }
 
 /// Commits a script.
 pub(super) fn restore(variant: Variant, family: Family, script: &str) -> Result<(), Error> {
-    run(&program(variant, family, "restore"), &["--noflush", "-w", LOCK_WAIT], script).map(drop)
+    let arguments = ["--noflush", "-w", LOCK_WAIT];
+    run(&program(variant, family, "restore"), &arguments, script, PATIENCE).map(drop)
 }
 
 fn program(variant: Variant, family: Family, tool: &str) -> String {
@@ -39,7 +40,7 @@ fn program(variant: Variant, family: Family, tool: &str) -> String {
     }
 }
 
-fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
+fn run(program: &str, arguments: &[&str], input: &str, patience: Duration) -> Result<String, Error> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("PATH", SEARCHED);
     // One lock for each namespace instead of one for the node, under which pods would wait for one another and for
@@ -50,8 +51,7 @@ fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> 
         ErrorKind::NotFound => Error::Missing(program.to_owned()),
         _ => Error::Start { program: program.to_owned(), cause: cause.to_string() },
     })?;
-    let deadline = Instant::now() + PATIENCE;
-    let talk = talk(&mut child, input, deadline);
+    let talk = talk(&mut child, input, Instant::now() + patience);
     if talk.is_none() {
         // Killing fails only if it has just ended.
         drop(child.kill());
@@ -60,7 +60,7 @@ fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> 
         .wait()
         .map_err(|cause| Error::Start { program: program.to_owned(), cause: cause.to_string() })?;
     let Some((output, complaint)) = talk else {
-        return Err(Error::Slow { program: program.to_owned(), seconds: PATIENCE.as_secs() });
+        return Err(Error::Slow { program: program.to_owned(), seconds: patience.as_secs() });
     };
     if !status.success() {
         let complaint = complaint.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -96,4 +96,40 @@ fn listen(pipe: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Vec<u8>
         drop(mouth.send(heard));
     });
     ear
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(words: &[&str], input: &str, patience: Duration) -> Result<String, Error> {
+        run(words[0], &words[1..], input, patience)
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_however_long() {
+        // Longer than a pipe holds, both ways.
+        let long = "x".repeat(1 << 20);
+        assert_eq!(check(&["cat"], &long, PATIENCE), Ok(long));
+    }
+
+    #[test]
+    fn a_failure_says_what_the_program_said() {
+        let failed = check(&["sh", "-c", "echo not  today >&2; exit 3"], "", PATIENCE);
+        let expected =
+            Error::Failed { program: "sh".to_owned(), code: Some(3), complaint: "not today".to_owned() };
+        assert_eq!(failed, Err(expected));
+    }
+
+    #[test]
+    fn what_is_not_there_is_missing() {
+        let program = "millrace-has-no-such-program";
+        assert_eq!(check(&[program], "", PATIENCE), Err(Error::Missing(program.to_owned())));
+    }
+
+    #[test]
+    fn what_does_not_end_is_stopped() {
+        let slow = check(&["sleep", "60"], "", Duration::from_millis(20));
+        assert_eq!(slow, Err(Error::Slow { program: "sleep".to_owned(), seconds: 0 }));
+    }
 }

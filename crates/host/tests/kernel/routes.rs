@@ -25,6 +25,11 @@ fn clear(namespace: &Namespace) -> Vec<String> {
     errors.iter().map(ToString::to_string).collect()
 }
 
+fn missing(namespace: &Namespace) -> Vec<Route> {
+    let netns = NetNs::open(&namespace.path()).expect("the namespace is there");
+    netns.within(|| routes::missing(&ALL)).expect("it can be entered").expect("it can be looked at")
+}
+
 fn shown(namespace: &Namespace) -> String {
     namespace.sh(
         "ip rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all; ip addr show dev lo",
@@ -41,6 +46,7 @@ fn set_twice_is_set_once_and_cleared_is_gone() {
     namespace
         .sh("ip rule add fwmark 1337 lookup 133 pref 200; ip route add local 192.0.2.0/24 dev lo table 133");
     let before = shown(&namespace);
+    assert_eq!(missing(&namespace), ALL);
     assert_eq!(set(&namespace), Ok(()));
     let once = shown(&namespace);
     assert_eq!(once.matches("1330:\tfrom all fwmark 0x539 lookup 133").count(), 2, "{once}");
@@ -49,6 +55,11 @@ fn set_twice_is_set_once_and_cleared_is_gone() {
 
     assert_eq!(set(&namespace), Ok(()));
     assert_eq!(shown(&namespace), once);
+    assert_eq!(missing(&namespace), []);
+    namespace.sh("ip rule del pref 1330; ip -6 route del local default dev lo table 133");
+    assert_eq!(missing(&namespace), [ALL[1], ALL[4]]);
+    namespace.sh("ip addr del ::6/128 dev lo; ip -6 rule del pref 1330");
+    assert_eq!(missing(&namespace), [ALL[0], ALL[1], ALL[3], ALL[4]]);
 
     assert_eq!(clear(&namespace), Vec::<String>::new());
     assert_eq!(shown(&namespace), before);
@@ -66,6 +77,7 @@ fn where_ipv6_is_off_only_ipv4_is_set() {
     let shown = shown(&namespace);
     assert!(shown.contains("local default dev lo table 133"), "{shown}");
     assert!(!shown.contains("::6"), "{shown}");
+    assert_eq!(missing(&namespace), []);
     assert_eq!(clear(&namespace), Vec::<String>::new());
 }
 

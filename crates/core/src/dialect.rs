@@ -6,8 +6,10 @@
 pub mod batch;
 mod dump;
 pub mod expressions;
+mod hooks;
 pub mod iptables;
 pub mod listing;
+pub mod nftables;
 pub mod text;
 pub mod wire;
 pub mod xtables;

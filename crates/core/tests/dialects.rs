@@ -7,7 +7,7 @@ mod pretend;
 use any::law;
 use millrace_core::dialect::expressions::{Expression, verdict};
 use millrace_core::dialect::wire::Writer;
-use millrace_core::dialect::{Batch, iptables};
+use millrace_core::dialect::{Batch, iptables, nftables};
 use millrace_core::rules::plan::plan;
 use millrace_core::rules::removal::{Removal, removal};
 use millrace_core::rules::{Observed, RuleSet};
@@ -22,6 +22,9 @@ struct Dialect {
 
 const IPTABLES: Dialect =
     Dialect { write: iptables::write, read: |answers| iptables::read(answers).expect("a whole dump") };
+
+const NFTABLES: Dialect =
+    Dialect { write: nftables::write, read: |answers| nftables::read(answers).expect("a whole dump") };
 
 impl Dialect {
     fn observe(&self, kernel: &Kernel) -> Observed {
@@ -62,6 +65,28 @@ proptest! {
     }
 
     #[test]
+    fn nftables_reads_what_it_wrote(settings in any::settings(), families in any::families()) {
+        NFTABLES.comes_back(&plan(&settings, families).rules);
+    }
+
+    #[test]
+    fn nftables_reads_all_that_the_vocabulary_can_say(rules in any::rules()) {
+        NFTABLES.comes_back(&rules);
+    }
+
+    #[test]
+    fn nftables_replaces_any_plan_by_any_other(
+        old in any::settings(), new in any::settings(), families in any::families(),
+    ) {
+        let (old, new) = (plan(&old, families).rules, plan(&new, families).rules);
+        let mut kernel = Kernel::default();
+        append_foreign(&mut kernel, "nat", "OUTPUT");
+        NFTABLES.replace(&mut kernel, &old);
+        NFTABLES.replace(&mut kernel, &new);
+        prop_assert_eq!(NFTABLES.observe(&kernel).known(), new);
+    }
+
+    #[test]
     fn iptables_replaces_any_plan_by_any_other(
         old in any::settings(), new in any::settings(), families in any::families(),
     ) {
@@ -81,22 +106,26 @@ proptest! {
     }
 
     #[test]
-    fn iptables_reads_any_bytes_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn no_bytes_make_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         drop(iptables::read(&bytes));
+        drop(nftables::read(&bytes));
     }
 
     #[test]
-    fn iptables_reads_a_damaged_dump_without_panic(
+    fn no_damage_to_a_dump_makes_a_reader_panic(
         settings in any::settings(), damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let mut kernel = Kernel::default();
-        IPTABLES.replace(&mut kernel, &plan(&settings, millrace_core::settings::Families::V4).rules);
+        let rules = plan(&settings, millrace_core::settings::Families::V4).rules;
+        IPTABLES.replace(&mut kernel, &rules);
+        NFTABLES.replace(&mut kernel, &rules);
         let mut dump = kernel.dump();
         for (at, byte) in damage {
             let at = at.index(dump.len());
             dump[at] = byte;
         }
         drop(iptables::read(&dump));
+        drop(nftables::read(&dump));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The netlink dialects against the kernel, and against the node's own tools: what we write they list, save and restore
 //! without a change, and what they write we read.
 
-use millrace_core::dialect::{Batch, iptables, text};
+use millrace_core::dialect::{Batch, iptables, nftables, text};
 use millrace_core::rules::plan::plan;
 use millrace_core::rules::removal::{Removal, removal};
 use millrace_core::rules::{Chain, Content, Family, Observed, Place, RuleSet, Table};
@@ -237,4 +237,30 @@ fn drift_is_mended_where_it_is_and_the_order_at_hooks_kept() {
     assert_eq!(listed, "-P OUTPUT ACCEPT\n-A OUTPUT -j ISTIO_OUTPUT\n-A OUTPUT -p udp -j ACCEPT\n");
     namespace.sh("iptables-nft -t nat -D OUTPUT 2");
     assert_eq!(observe(&namespace).known(), rules);
+}
+
+fn observe_own(namespace: &Namespace) -> Observed {
+    nftables::read(&answers(namespace, &nftables::requests())).expect("answers that can be read")
+}
+
+#[test]
+fn nft_lists_and_reloads_what_was_written_and_both_read_back_as_planned() {
+    if let Some((what, how)) = missing(&NEEDS) {
+        return absent::not_run("dialects_kernel::nft_lists_and_reloads", what, how);
+    }
+    for settings in every_kind() {
+        for families in [Families::Both, Families::V4] {
+            let rules = plan(&settings, families).rules;
+            let namespace = Namespace::new();
+            let batch = nftables::write(&rules, &Removal::default());
+            send(&namespace, &batch).expect("the first rules are taken");
+            assert_eq!(observe_own(&namespace).known(), rules);
+            let before = namespace.sh("nft -s list ruleset");
+            println!("{before}");
+            namespace.feed(&["nft", "-f", "-"], &format!("flush ruleset\n{before}"));
+            assert_eq!(namespace.sh("nft -s list ruleset"), before);
+            // Now the rules are in the tool's own encoding.
+            assert_eq!(observe_own(&namespace).known(), rules);
+        }
+    }
 }

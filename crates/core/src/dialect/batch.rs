@@ -48,8 +48,6 @@ pub enum Act {
     Rule { at: At, chain: &'static str, number: usize },
     /// To be rid of the rule with this handle.
     Remove { at: At, chain: &'static str, handle: u64 },
-    /// To have a set of values for rule `number`.
-    Set { at: At, chain: &'static str, number: usize },
     /// The end message.
     End,
 }
@@ -99,9 +97,6 @@ impl fmt::Display for Act {
             Act::Remove { at, chain, handle } => {
                 write!(f, "remove the rule with handle {handle} from chain {chain} of {at}")
             }
-            Act::Set { at, chain, number } => {
-                write!(f, "make the set for rule {number} of chain {chain} of {at}")
-            }
         }
     }
 }
@@ -125,15 +120,27 @@ pub mod message {
     pub const NEW_RULE: u16 = kind(6);
     pub const GET_RULE: u16 = kind(7);
     pub const DEL_RULE: u16 = kind(8);
-    pub const NEW_SET: u16 = kind(9);
-    pub const NEW_SET_ELEMENTS: u16 = kind(12);
-    pub const GET_SET_ELEMENTS: u16 = kind(13);
     pub const NEW_GENERATION: u16 = kind(15);
     pub const GET_GENERATION: u16 = kind(16);
 
     const fn kind(message: u16) -> u16 {
         super::SUBSYSTEM << 8 | message
     }
+}
+
+/// The attributes of tables, chains and rules, `NFTA_*`.
+pub(crate) mod attribute {
+    pub(crate) const TABLE_NAME: u16 = 1;
+    pub(crate) const CHAIN_TABLE: u16 = 1;
+    pub(crate) const CHAIN_NAME: u16 = 3;
+    pub(crate) const CHAIN_HOOK: u16 = 4;
+    pub(crate) const CHAIN_TYPE: u16 = 7;
+    pub(crate) const RULE_TABLE: u16 = 1;
+    pub(crate) const RULE_CHAIN: u16 = 2;
+    pub(crate) const RULE_HANDLE: u16 = 3;
+    pub(crate) const RULE_EXPRESSIONS: u16 = 4;
+    pub(crate) const RULE_COMPAT: u16 = 5;
+    pub(crate) const RULE_POSITION: u16 = 6;
 }
 
 /// Builds a [`Batch`], message by message.

@@ -2,7 +2,7 @@
 //!
 //! It knows messages and attributes, never what a rule means.
 
-use super::batch::{header, message};
+use super::batch::{attribute, header, message};
 use super::expressions::{self, Expression, verdict};
 use super::wire::{self, ACK, Cut, DUMP, INTERRUPTED, Message, REQUEST, Writer, attributes};
 use crate::rules::Content;
@@ -66,13 +66,7 @@ impl From<Cut> for Error {
     }
 }
 
-/// `NFTA_CHAIN_TABLE`, `_NAME`; `NFTA_RULE_TABLE`, `_CHAIN`, `_HANDLE`, `_EXPRESSIONS`; `NFTA_GEN_ID`
-const CHAIN_TABLE: u16 = 1;
-const CHAIN_NAME: u16 = 3;
-const RULE_TABLE: u16 = 1;
-const RULE_CHAIN: u16 = 2;
-const RULE_HANDLE: u16 = 3;
-const RULE_EXPRESSIONS: u16 = 4;
+/// `NFTA_GEN_ID`
 const GENERATION_ID: u16 = 1;
 /// `struct nfgenmsg`
 const GENERIC: usize = 4;
@@ -93,7 +87,7 @@ fn request(kind: u16, flags: u16, family: u8, table: Option<&str>) -> Vec<u8> {
     w.start(kind, REQUEST | flags, 1);
     w.fixed(&header(family, 0));
     if let Some(table) = table {
-        w.string(RULE_TABLE, table);
+        w.string(attribute::RULE_TABLE, table);
     }
     w.finish()
 }
@@ -144,8 +138,8 @@ fn chain(message: Message<'_>) -> Result<ChainFound<'_>, Error> {
     let (mut table, mut name) = (None, None);
     for attribute in attributes(body) {
         match attribute? {
-            (CHAIN_TABLE, value) => table = Some(expressions::text(value)),
-            (CHAIN_NAME, value) => name = Some(expressions::text(value)),
+            (attribute::CHAIN_TABLE, value) => table = Some(expressions::text(value)),
+            (attribute::CHAIN_NAME, value) => name = Some(expressions::text(value)),
             _ => {}
         }
     }
@@ -160,10 +154,10 @@ fn rule(message: Message<'_>) -> Result<RuleFound<'_>, Error> {
     let (mut table, mut chain, mut handle, mut list) = (None, None, None, &[][..]);
     for attribute in attributes(body) {
         match attribute? {
-            (RULE_TABLE, value) => table = Some(expressions::text(value)),
-            (RULE_CHAIN, value) => chain = Some(expressions::text(value)),
-            (RULE_HANDLE, value) => handle = value.try_into().ok().map(u64::from_be_bytes),
-            (RULE_EXPRESSIONS, value) => list = value,
+            (attribute::RULE_TABLE, value) => table = Some(expressions::text(value)),
+            (attribute::RULE_CHAIN, value) => chain = Some(expressions::text(value)),
+            (attribute::RULE_HANDLE, value) => handle = value.try_into().ok().map(u64::from_be_bytes),
+            (attribute::RULE_EXPRESSIONS, value) => list = value,
             _ => {}
         }
     }

@@ -4,6 +4,7 @@
 //! rule says is silently left out. What a sequence of expressions means is `meaning`'s work.
 
 pub mod meaning;
+pub(crate) mod phrases;
 mod registers;
 
 use super::wire::{Cut, Writer, attributes};
@@ -84,6 +85,10 @@ pub mod ct {
     pub const STATE: u32 = 0;
     pub const MARK: u32 = 3;
     pub const ZONE: u32 = 17;
+    /// Bits of the state, `NF_CT_STATE_*`.
+    pub const INVALID: u32 = 1;
+    pub const ESTABLISHED: u32 = 2;
+    pub const RELATED: u32 = 4;
 }
 
 /// Headers of a packet, `NFT_PAYLOAD_*`.

@@ -3,6 +3,7 @@
 //! It understands our own writing, that of `iptables-nft` and that of `nft`. A rule of which anything is not
 //! understood has no meaning here, rather than a part of one.
 
+use super::phrases::{DESTINATION_PORT, SOURCE_PORT, destination_offset, source_offset};
 use super::registers::{Fact, Loaded, Registers};
 use super::{Expression, Order, base, ct, meta, verdict};
 use crate::dialect::xtables;
@@ -173,8 +174,10 @@ impl Reader {
                 return None;
             };
             let from = match (self.matches.pop()?, &loaded.fact) {
-                (Match::SourcePort { ports, .. }, Fact::Payload { offset: 0, .. })
-                | (Match::DestinationPort { ports, .. }, Fact::Payload { offset: 2, .. }) => ports.first(),
+                (Match::SourcePort { ports, .. }, Fact::Payload { offset: SOURCE_PORT, .. })
+                | (Match::DestinationPort { ports, .. }, Fact::Payload { offset: DESTINATION_PORT, .. }) => {
+                    ports.first()
+                }
                 _ => return None,
             };
             *ports = PortRange::new(from, to)?;
@@ -187,10 +190,10 @@ impl Reader {
     fn port(&self, fact: &Fact, not: bool, ports: PortRange) -> Option<Match> {
         self.matches.iter().find(|condition| matches!(condition, Match::Protocol(_)))?;
         match fact {
-            Fact::Payload { base: base::TRANSPORT, offset: 0, length: 2 } => {
+            Fact::Payload { base: base::TRANSPORT, offset: SOURCE_PORT, length: 2 } => {
                 Some(Match::SourcePort { ports, not })
             }
-            Fact::Payload { base: base::TRANSPORT, offset: 2, length: 2 } => {
+            Fact::Payload { base: base::TRANSPORT, offset: DESTINATION_PORT, length: 2 } => {
                 Some(Match::DestinationPort { ports, not })
             }
             _ => None,
@@ -281,27 +284,11 @@ impl Reader {
 /// Where an IPv4 header has the protocol.
 const PROTOCOL_OFFSET: u32 = 9;
 
-/// Where an IP header has the source address.
-pub(crate) fn source_offset(family: Family) -> u32 {
-    match family {
-        Family::V4 => 12,
-        Family::V6 => 8,
-    }
-}
-
-/// Where an IP header has the destination address.
-pub(crate) fn destination_offset(family: Family) -> u32 {
-    match family {
-        Family::V4 => 16,
-        Family::V6 => 24,
-    }
-}
-
-/// `NF_CT_STATE_*`: the verdict's bits, which are also those of iptables.
 fn connection_state(bits: u32) -> Option<ConnectionState> {
+    const KNOWN: u32 = ct::RELATED | ct::ESTABLISHED;
     match bits {
-        1 => Some(ConnectionState::Invalid),
-        6 => Some(ConnectionState::RelatedOrEstablished),
+        ct::INVALID => Some(ConnectionState::Invalid),
+        KNOWN => Some(ConnectionState::RelatedOrEstablished),
         _ => None,
     }
 }

@@ -3,9 +3,9 @@
 //! Everything in the three tables is read: ours, what the node's own tools wrote, what nobody knows. What cannot be
 //! said in our vocabulary is kept as foreign, with the names of its expressions.
 
-use super::number;
 use crate::dialect::dump::{self, ChainFound, Dump, RuleFound};
 use crate::dialect::expressions::meaning::meaning;
+use crate::dialect::hooks::number;
 use crate::rules::{Chain, Content, Family, ForeignChain, Observed, ObservedRule, Place, Table, Verdict};
 use std::collections::BTreeMap;
 

@@ -7,32 +7,14 @@
 //! What a transaction costs is mostly the kernel's looking up of expressions by name, so a rule has as few as its
 //! listing allows: no repeated protocol, whole bytes of a prefix compared without a mask, a range as one expression.
 
-use super::{chain_type, family_name, hook_number, number, priority};
-use crate::dialect::batch::{Act, At, Batch, Builder, Does, message};
-use crate::dialect::expressions::meaning::{destination_offset, source_offset};
-use crate::dialect::expressions::{Expression, REGISTER, base, meta, verdict};
+use crate::dialect::batch::{Act, At, Batch, Builder, Does, attribute, message};
+use crate::dialect::expressions::phrases::{self, protocol_number};
+use crate::dialect::expressions::{Expression, verdict};
+use crate::dialect::hooks;
 use crate::dialect::wire::{APPEND, CREATE, EXCL, Writer};
 use crate::dialect::xtables::{self, Extension};
 use crate::rules::removal::{Present, Removal};
 use crate::rules::{Chain, Family, Match, Place, Protocol, Rule, RuleSet, Table, Verdict};
-use crate::settings::PortRange;
-use ipnet::IpNet;
-use std::net::IpAddr;
-
-/// `NFTA_TABLE_NAME`
-const TABLE_NAME: u16 = 1;
-/// `NFTA_CHAIN_*`
-const CHAIN_TABLE: u16 = 1;
-const CHAIN_NAME: u16 = 3;
-const CHAIN_HOOK: u16 = 4;
-const CHAIN_TYPE: u16 = 7;
-/// `NFTA_RULE_*`
-const RULE_TABLE: u16 = 1;
-const RULE_CHAIN: u16 = 2;
-const RULE_HANDLE: u16 = 3;
-const RULE_EXPRESSIONS: u16 = 4;
-const RULE_COMPAT: u16 = 5;
-const RULE_POSITION: u16 = 6;
 
 /// Makes the rules so, and what else `removal` names gone. The batch is empty if all is as it should be.
 pub fn write(rules: &RuleSet, removal: &Removal) -> Batch {
@@ -78,7 +60,7 @@ impl<'a> Draft<'a> {
     }
 
     fn at(&self) -> At {
-        At { family: family_name(self.family), table: self.table.name() }
+        At { family: hooks::family_name(self.family), table: self.table.name() }
     }
 
     fn present(&self, place: Place) -> Option<&'a Present> {
@@ -92,13 +74,13 @@ impl<'a> Draft<'a> {
     }
 
     fn message(&mut self, act: Act, kind: u16, flags: u16) -> &mut Writer {
-        self.builder.message(act, kind, flags, number(self.family))
+        self.builder.message(act, kind, flags, hooks::number(self.family))
     }
 
     fn make_table(&mut self) {
         let act = Act::Table { does: Does::Make, at: self.at() };
         let name = self.table.name();
-        self.message(act, message::NEW_TABLE, CREATE).string(TABLE_NAME, name);
+        self.message(act, message::NEW_TABLE, CREATE).string(attribute::TABLE_NAME, name);
     }
 
     /// Our own chains are emptied rather than made again if they are there: others may jump to them.
@@ -110,15 +92,9 @@ impl<'a> Draft<'a> {
         let act = Act::Chain { does: Does::Make, at: self.at(), chain: chain.name() };
         let exclusive = if chain.is_hook() { 0 } else { EXCL };
         let w = self.message(act, message::NEW_CHAIN, CREATE | exclusive);
-        w.string(CHAIN_TABLE, table.name());
-        w.string(CHAIN_NAME, chain.name());
-        if let Some(hook) = hook_number(chain) {
-            w.nest(CHAIN_HOOK, |w| {
-                w.be32(1, hook);
-                w.attribute(2, &priority(table, chain).to_be_bytes());
-            });
-            w.string(CHAIN_TYPE, chain_type(table, chain));
-        }
+        w.string(attribute::CHAIN_TABLE, table.name());
+        w.string(attribute::CHAIN_NAME, chain.name());
+        hooks::write(w, table, chain);
     }
 
     fn empty(&mut self, place: Place) {
@@ -131,8 +107,8 @@ impl<'a> Draft<'a> {
     fn at_chain(&mut self, act: Act, kind: u16, flags: u16, chain: &str) -> &mut Writer {
         let table = self.table.name();
         let w = self.message(act, kind, flags);
-        w.string(RULE_TABLE, table);
-        w.string(RULE_CHAIN, chain);
+        w.string(attribute::RULE_TABLE, table);
+        w.string(attribute::RULE_CHAIN, chain);
         w
     }
 
@@ -146,7 +122,7 @@ impl<'a> Draft<'a> {
             let append = if before.is_some() { 0 } else { APPEND };
             let w = self.at_chain(act, message::NEW_RULE, CREATE | append, chain);
             if let Some(handle) = before {
-                w.be64(RULE_POSITION, handle);
+                w.be64(attribute::RULE_POSITION, handle);
             }
             write_rule(w, family, rule);
         }
@@ -159,7 +135,7 @@ impl<'a> Draft<'a> {
         let (at, chain) = (self.at(), place.chain.name());
         for &(handle, _) in &present.rules {
             let act = Act::Remove { at, chain, handle };
-            self.at_chain(act, message::DEL_RULE, 0, chain).be64(RULE_HANDLE, handle);
+            self.at_chain(act, message::DEL_RULE, 0, chain).be64(attribute::RULE_HANDLE, handle);
         }
     }
 
@@ -189,14 +165,14 @@ impl<'a> Draft<'a> {
             let chain = place.chain.name();
             let act = Act::Chain { does: Does::Remove, at: self.at(), chain };
             let w = self.message(act, message::DEL_CHAIN, 0);
-            w.string(CHAIN_TABLE, table.name());
-            w.string(CHAIN_NAME, chain);
+            w.string(attribute::CHAIN_TABLE, table.name());
+            w.string(attribute::CHAIN_NAME, chain);
         }
     }
 }
 
 fn write_rule(w: &mut Writer, family: Family, rule: &Rule) {
-    w.nest(RULE_EXPRESSIONS, |w| {
+    w.nest(attribute::RULE_EXPRESSIONS, |w| {
         for condition in rule.matches() {
             write_match(w, family, condition);
         }
@@ -205,7 +181,7 @@ fn write_rule(w: &mut Writer, family: Family, rule: &Rule) {
     });
     if let Some(protocol) = told_to_extensions(rule) {
         // NFTA_RULE_COMPAT_PROTO, _FLAGS
-        w.nest(RULE_COMPAT, |w| {
+        w.nest(attribute::RULE_COMPAT, |w| {
             w.be32(1, u32::from(protocol_number(protocol)));
             w.be32(2, 0);
         });
@@ -223,25 +199,15 @@ fn told_to_extensions(rule: &Rule) -> Option<Protocol> {
     protocol.filter(|_| asks)
 }
 
-pub(super) fn protocol_number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-    }
-}
-
 fn write_match(w: &mut Writer, family: Family, condition: &Match) {
     match condition {
-        Match::Source { net, not } => write_address(w, *net, *not, source_offset(family)),
-        Match::Destination { net, not } => write_address(w, *net, *not, destination_offset(family)),
-        Match::In { interface, not } => write_interface(w, meta::IIFNAME, interface.as_str(), *not),
-        Match::Out { interface, not } => write_interface(w, meta::OIFNAME, interface.as_str(), *not),
-        Match::Protocol(protocol) => {
-            Expression::Meta { key: meta::L4PROTO, register: REGISTER }.write(w);
-            write_compare(w, false, &[protocol_number(*protocol)]);
-        }
-        Match::SourcePort { ports, not } => write_ports(w, 0, *ports, *not),
-        Match::DestinationPort { ports, not } => write_ports(w, 2, *ports, *not),
+        Match::Source { .. }
+        | Match::Destination { .. }
+        | Match::In { .. }
+        | Match::Out { .. }
+        | Match::Protocol(_)
+        | Match::SourcePort { .. }
+        | Match::DestinationPort { .. } => phrases::header(w, family, condition),
         Match::DestinationPorts { ports, not } => {
             write_extension(w, &xtables::destination_ports(ports, *not));
         }
@@ -251,59 +217,6 @@ fn write_match(w: &mut Writer, family: Family, condition: &Match) {
         Match::ConnectionMark { value, not } => write_extension(w, &xtables::connection_mark(*value, *not)),
         Match::ConnectionState(state) => write_extension(w, &xtables::connection_state(*state)),
     }
-}
-
-fn write_compare(w: &mut Writer, not: bool, value: &[u8]) {
-    Expression::Compare { register: REGISTER, not, value }.write(w);
-}
-
-fn write_address(w: &mut Writer, net: IpNet, not: bool, offset: u32) {
-    let prefix = usize::from(net.prefix_len());
-    let length = prefix.div_ceil(8);
-    let bytes: ([u8; 16], usize) = match net.network() {
-        IpAddr::V4(address) => {
-            let mut bytes = [0; 16];
-            bytes[..4].copy_from_slice(&address.octets());
-            (bytes, 4)
-        }
-        IpAddr::V6(address) => (address.octets(), 16),
-    };
-    let (value, whole) = (&bytes.0[..length], bytes.1);
-    let load = |length: usize| Expression::Payload {
-        base: base::NETWORK,
-        offset,
-        length: u32::try_from(length).expect("at most 16"),
-        register: REGISTER,
-    };
-    if prefix % 8 == 0 {
-        load(length).write(w);
-        return write_compare(w, not, value);
-    }
-    // With a mask iptables-nft expects the whole address.
-    let mut mask = [0; 16];
-    mask[..prefix / 8].fill(0xff);
-    mask[prefix / 8] = !(0xff >> (prefix % 8));
-    load(whole).write(w);
-    let mask = &mask[..whole];
-    Expression::Bitwise { from: REGISTER, to: REGISTER, mask, xor: &[0; 16][..whole] }.write(w);
-    write_compare(w, not, &bytes.0[..whole]);
-}
-
-/// The NUL is compared with the name: without it, `lo` would be every interface whose name begins so.
-fn write_interface(w: &mut Writer, key: u32, name: &str, not: bool) {
-    let mut value = [0; 16];
-    value[..name.len()].copy_from_slice(name.as_bytes());
-    Expression::Meta { key, register: REGISTER }.write(w);
-    write_compare(w, not, &value[..=name.len()]);
-}
-
-fn write_ports(w: &mut Writer, offset: u32, ports: PortRange, not: bool) {
-    Expression::Payload { base: base::TRANSPORT, offset, length: 2, register: REGISTER }.write(w);
-    let (from, to) = (ports.first().to_be_bytes(), ports.last().to_be_bytes());
-    if ports.is_single() {
-        return write_compare(w, not, &from);
-    }
-    Expression::Range { register: REGISTER, not, from: &from, to: &to }.write(w);
 }
 
 fn write_extension(w: &mut Writer, extension: &Extension) {

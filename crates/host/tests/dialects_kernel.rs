@@ -256,7 +256,6 @@ fn nft_lists_and_reloads_what_was_written_and_both_read_back_as_planned() {
             send(&namespace, &batch).expect("the first rules are taken");
             assert_eq!(observe_own(&namespace).known(), rules);
             let before = namespace.sh("nft -s list ruleset");
-            println!("{before}");
             namespace.feed(&["nft", "-f", "-"], &format!("flush ruleset\n{before}"));
             assert_eq!(namespace.sh("nft -s list ruleset"), before);
             // Now the rules are in the tool's own encoding.

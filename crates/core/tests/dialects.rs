@@ -2,9 +2,10 @@
 //! leave others alone, and no bytes whatever make a reader panic.
 
 mod any;
+mod generate;
 mod pretend;
 
-use any::law;
+use generate::{config, families, settings};
 use millrace_core::dialect::expressions::{Expression, verdict};
 use millrace_core::dialect::wire::Writer;
 use millrace_core::dialect::{Batch, iptables, nftables};
@@ -52,10 +53,10 @@ impl Dialect {
 }
 
 proptest! {
-    #![proptest_config(law())]
+    #![proptest_config(config())]
 
     #[test]
-    fn iptables_reads_what_it_wrote(settings in any::settings(), families in any::families()) {
+    fn iptables_reads_what_it_wrote(settings in settings(), families in families()) {
         IPTABLES.comes_back(&plan(&settings, families).rules);
     }
 
@@ -65,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn nftables_reads_what_it_wrote(settings in any::settings(), families in any::families()) {
+    fn nftables_reads_what_it_wrote(settings in settings(), families in families()) {
         NFTABLES.comes_back(&plan(&settings, families).rules);
     }
 
@@ -76,7 +77,7 @@ proptest! {
 
     #[test]
     fn nftables_replaces_any_plan_by_any_other(
-        old in any::settings(), new in any::settings(), families in any::families(),
+        old in settings(), new in settings(), families in families(),
     ) {
         let (old, new) = (plan(&old, families).rules, plan(&new, families).rules);
         let mut kernel = Kernel::default();
@@ -88,7 +89,7 @@ proptest! {
 
     #[test]
     fn iptables_replaces_any_plan_by_any_other(
-        old in any::settings(), new in any::settings(), families in any::families(),
+        old in settings(), new in settings(), families in families(),
     ) {
         let (old, new) = (plan(&old, families).rules, plan(&new, families).rules);
         let mut kernel = Kernel::default();
@@ -113,7 +114,7 @@ proptest! {
 
     #[test]
     fn no_damage_to_a_dump_makes_a_reader_panic(
-        settings in any::settings(), damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        settings in settings(), damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let mut kernel = Kernel::default();
         let rules = plan(&settings, millrace_core::settings::Families::V4).rules;

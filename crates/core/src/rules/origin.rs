@@ -49,7 +49,7 @@ macro_rules! origins {
     };
 }
 
-const ALWAYS: &str = "none: every redirected pod has it";
+const ALWAYS: &str = "no setting; every redirected pod has it";
 const REROUTE: &str = "istio.io/reroute-virtual-interfaces, -k";
 const INTERFACES: &str = "traffic.sidecar.istio.io/excludeInterfaces, -c";
 const EITHER_INTERFACES: &str =
@@ -103,7 +103,7 @@ origins! {
          the proxy"
         TPROXY;
     TproxyMarked "T4"
-        "what the proxy has marked has been through it; again would be for ever"
+        "what the proxy has marked has been through it; another round would never end"
         TPROXY;
     TproxyHop "T5"
         "the proxy's own hop to the application is delivered"
@@ -190,11 +190,11 @@ origins! {
         "this destination port is excluded from capture"
         NOT_PORTS;
     ProxyHop "O2"
-        "the proxy's own hop to the application is delivered; captured, it would go round for ever"
+        "the proxy's own hop to the application is delivered; captured, it would go round without end"
         ALWAYS;
     ProxyBorrowedHop "O2'"
         "the proxy's hop to the application with the client's address has the proxy's mark; captured, it would \
-         go round for ever"
+         go round without end"
         TPROXY;
     SelfCallUser "O3a"
         "the proxy calls its own pod: the call passes the server side, so that inbound policy holds"

@@ -151,11 +151,9 @@ fn prove(world: &World, ledgers: &BTreeMap<String, Ledger>, out: &mut impl Write
     }
     let productpage = world.pods.iter().find(|live| live.member.key == "productpage-v1");
     let productpage = productpage.context("there is a productpage")?;
-    writeln!(
-        out,
-        "$ nsenter --net={} iptables -t nat -L -n -v --line-numbers -x",
-        productpage.sandbox.netns.display()
-    )?;
+    let netns = productpage.sandbox.netns.display();
+    writeln!(out, "The productpage's rules, in the vendor page's form (the same is printed by")?;
+    writeln!(out, "nsenter --net={netns} iptables -t nat -L -n -v --line-numbers -x):\n")?;
     if let Some((_, observed)) = Found::read(&productpage.netns)?.held() {
         writeln!(out, "{}", listing::list(observed, Family::V4, Table::Nat))?;
     }

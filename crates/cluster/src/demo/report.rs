@@ -5,7 +5,6 @@ use crate::demo::pods::{Member, Part};
 use crate::demo::process::Privileges;
 use crate::demo::verdict::Evidence;
 use millrace_core::policy::{Basis, Decision, Verdict};
-use millrace_core::settings::PROXY_ID;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::Path;
@@ -39,7 +38,7 @@ pub(crate) fn pod(about: &About<'_>, evidence: &Evidence, faults: &[String]) -> 
             let _ = writeln!(text, "  {:<10} {part}", if at == 0 { key } else { "" });
         }
     };
-    line("runs", &runs(member));
+    line("image", &image(member));
     line("decision", &decision(&member.decision));
     line("mechanism", &mechanism(about, evidence));
     line("rules", &rules(evidence));
@@ -102,11 +101,10 @@ const WIDTH: usize = 96;
 /// Two spaces, a key of ten, a space.
 const MARGIN: usize = 13;
 
-fn runs(member: &Member) -> String {
-    let user = member.workload.user;
+fn image(member: &Member) -> String {
     match member.part {
-        Part::Outside => format!("a client, uid {user}; no proxy"),
-        _ => format!("a program of ours for {}, uid {user}; Envoy, uid {PROXY_ID}", member.workload.image),
+        Part::Outside => format!("a client of ours, uid {}, without a sidecar", member.workload.user),
+        _ => format!("{} (a stand-in of ours), uid {}", member.workload.image, member.workload.user),
     }
 }
 
@@ -123,27 +121,29 @@ fn decision(decision: &Decision) -> String {
 }
 
 fn mechanism(about: &About<'_>, evidence: &Evidence) -> String {
-    let took = |kind: &str| about.took.iter().find(|(name, _)| name == kind).map(|(_, took)| *took);
-    let added = match took("millrace-cni") {
-        Some(took) => format!("ADD {} (bridge {})", milliseconds(took), took_of(about, "bridge")),
-        None => "ADD not reached".to_owned(),
+    let backend = about.backend.unwrap_or("no backend");
+    let took =
+        |kind: &str| about.took.iter().find(|(name, _)| name == kind).map(|(_, took)| milliseconds(*took));
+    let took = match (took("millrace-cni"), took("bridge")) {
+        (Some(ours), Some(bridge)) => format!("ADD took {ours} (bridge {bridge})"),
+        _ => "ADD was not reached".to_owned(),
     };
     match evidence.part {
-        Part::Mesh => {
-            format!("CNI, {}, settled by {}; {added}", about.backend.unwrap_or("no backend"), about.rung)
+        Part::Mesh => format!("CNI, backend {backend}, {}; {took}", settled(about.rung)),
+        Part::Excluded => {
+            format!("init container with NET_ADMIN and NET_RAW, backend {backend}; CNI passed: {took}")
         }
-        Part::Excluded => format!(
-            "init, {}; CNI passed, settled by {}; {added}",
-            about.backend.unwrap_or("no backend"),
-            about.rung
-        ),
-        Part::Outside => format!("none; CNI passed, settled by {}; {added}", about.rung),
+        Part::Outside => format!("none; CNI passed: {took}"),
     }
 }
 
-fn took_of(about: &About<'_>, kind: &str) -> String {
-    let took = about.took.iter().find(|(name, _)| name == kind);
-    took.map_or_else(|| "not reached".to_owned(), |(_, took)| milliseconds(*took))
+/// The rung of the ladder that settled the pod, in words.
+fn settled(rung: &str) -> String {
+    match rung {
+        "stamp" => "settled by its stamp".to_owned(),
+        "agent" => "settled by the agent".to_owned(),
+        other => format!("settled by {other}"),
+    }
 }
 
 fn milliseconds(took: Duration) -> String {
@@ -165,18 +165,26 @@ fn direction(rules: Both, proxy: Both, programs: Both, probes: Both) -> String {
         many => format!("{many} probes subtracted"),
     };
     if rules == proxy && proxy == programs {
-        return format!("{rules} by rule counters = by Envoy = by the programs; {probes}");
+        return format!("{rules} by rules = by Envoy = by the programs; {probes}");
     }
     format!("rule counters {rules}, Envoy {proxy}, programs {programs}; {probes}")
 }
 
+/// Which processes have which sets; all of a verified pod's have the same.
 fn privileges(processes: &[Privileges]) -> String {
-    let one = |process: &Privileges| {
-        let Privileges { name, uid, bounding, effective, no_new } = process;
-        let no_new = if *no_new { ", no_new_privs" } else { "" };
-        format!("{name} uid {uid} CapBnd {bounding:x} CapEff {effective:x}{no_new}")
-    };
-    processes.iter().map(one).collect::<Vec<_>>().join("; ")
+    let mut sets: Vec<(String, Vec<String>)> = Vec::new();
+    for Privileges { name, uid, bounding, effective, no_new } in processes {
+        let no_new = if *no_new { " no_new_privs" } else { "" };
+        let set = format!("CapBnd {bounding:x} CapEff {effective:x}{no_new}");
+        let process = format!("{name} uid {uid}");
+        match sets.iter_mut().find(|(known, _)| *known == set) {
+            Some((_, owners)) => owners.push(process),
+            None => sets.push((set, vec![process])),
+        }
+    }
+    let sets: Vec<String> =
+        sets.iter().map(|(set, owners)| format!("{}: {set}", owners.join(", "))).collect();
+    sets.join("; ")
 }
 
 /// How to look inside while everything runs.
@@ -186,7 +194,7 @@ pub(crate) fn look(productpage: &Path, directory: &Path, cni: &Path, visitor: &P
         "Everything goes on running. To look inside, from another terminal:\n\
          \x20 nsenter --net={pod} iptables -t nat -L -n -v --line-numbers -x\n\
          \x20 nsenter --net={pod} ip6tables -t nat -L -n -v --line-numbers -x\n\
-         \x20 {cni} inspect {pod}\n\
+         \x20 {cni} inspect --netns {pod} --reasons\n\
          \x20 nsenter --net={pod} curl -s localhost:15000/stats?filter=downstream_cx_total\n\
          \x20 nsenter --net={visitor} curl -s localhost:9080/call/productpage/productpage\n\
          \x20 ls {}        (each pod's envoy.json, envoy.log, app.log)\n\
@@ -257,10 +265,10 @@ mod tests {
         let expected = [
             "default/reviews-v2  10.88.7.5\n",
             "redirect: all 11 conditions hold",
-            "CNI, iptables, settled by stamp; ADD 1.5 ms (bridge 20.0 ms)",
-            "8 (v4 4, v6 4) by rule counters = by Envoy = by the programs; 2 probes",
-            "6 (v4 3, v6 3) by rule counters = by Envoy = by the programs; no probes",
-            "CapBnd 0 CapEff 0",
+            "CNI, backend iptables, settled by its stamp; ADD took 1.5 ms (bridge 20.0 ms)",
+            "8 (v4 4, v6 4) by rules = by Envoy = by the programs; 2 probes",
+            "6 (v4 3, v6 3) by rules = by Envoy = by the programs; no probes",
+            "envoy uid 1337: CapBnd 0 CapEff 0 no_new_privs\n",
             "\n  VERIFIED\n",
         ];
         check(seen, seen, seen, &expected);

@@ -1,0 +1,255 @@
+//! The demo as a person runs it: whole, interrupted, killed, twice at once. After each, nothing of it may be left.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a loaded machine may need for what takes five seconds.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// What `--keep` prints last.
+const KEPT: &str = "Ctrl-C takes everything down.";
+
+/// Demos on one machine take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_whole_run_verifies_every_pod_and_leaves_nothing() {
+    let Some(_turn) = turn("a_whole_run_verifies_every_pod_and_leaves_nothing") else { return };
+    let before = Left::now();
+    let ran = demo(&[]).output().unwrap();
+    let said = said(&ran);
+    assert!(ran.status.success(), "{said}");
+    assert_eq!(said.lines().last(), Some("demo: VERIFIED 8/8 pods"), "{said}");
+    let justified = said.lines().filter(|line| *line == "  VERIFIED").count();
+    assert_eq!(justified, 8, "each pod is justified above the count:\n{said}");
+    assert!(said.contains("Chain ISTIO_INBOUND (1 references)"), "the vendor page's table:\n{said}");
+    assert_eq!(Left::now(), before, "{said}");
+}
+
+#[test]
+fn what_a_killed_demo_leaves_the_next_one_sweeps() {
+    let Some(_turn) = turn("what_a_killed_demo_leaves_the_next_one_sweeps") else { return };
+    let before = Left::now();
+    let mut kept = Kept::start(KEPT);
+    let refused = demo(&[]).output().unwrap();
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        why.contains(&format!("another millrace demo is running here (pid {})", kept.child.id())),
+        "{why}"
+    );
+    assert_eq!(listed_by_iptables(), listed_by_us());
+    kept.signal(Signal::KILL);
+    kept.end();
+    until("the programs of a killed demo die with it", || Left::now().processes.is_empty());
+    assert!(
+        !Left::now().namespaces.is_empty(),
+        "namespaces cannot die with a process; this test tests nothing"
+    );
+
+    let ran = demo(&[]).output().unwrap();
+    let said = said(&ran);
+    assert_eq!(said.lines().last(), Some("demo: VERIFIED 8/8 pods"), "{said}");
+    assert!(said.contains("what an earlier demo left: 0 processes, 9 network namespaces"), "{said}");
+    assert_eq!(Left::now(), before);
+}
+
+#[test]
+fn an_interrupted_demo_takes_everything_down() {
+    let Some(_turn) = turn("an_interrupted_demo_takes_everything_down") else { return };
+    let before = Left::now();
+    for (when, signal, code) in [
+        ("node ", Signal::TERM, 2),
+        ("network ", Signal::INT, 2),
+        ("pods ", Signal::HUP, 2),
+        (KEPT, Signal::INT, 0),
+    ] {
+        let mut demo = Kept::start(when);
+        demo.signal(signal);
+        assert_eq!(demo.end(), Some(code), "after {when:?}");
+        assert_eq!(Left::now(), before, "after {when:?}");
+    }
+}
+
+#[test]
+fn pods_that_nobody_redirects_are_not_verified() {
+    let Some(_turn) = turn("pods_that_nobody_redirects_are_not_verified") else { return };
+    let before = Left::now();
+    // The plugin, kept from knowing that these are pods, passes them all; its probes claim that all is well.
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("blindfolded");
+    std::fs::create_dir_all(&directory).unwrap();
+    let blindfolded = directory.join("millrace-cni");
+    let script = format!("#!/bin/sh\n[ -z \"$CNI_COMMAND\" ] || CNI_ARGS= exec '{}'\n", plugin().display());
+    std::fs::write(&blindfolded, script).unwrap();
+    std::fs::set_permissions(&blindfolded, Permissions::from_mode(0o755)).unwrap();
+    let ran = demo(&["--cni-bin", &blindfolded.to_string_lossy()]).output().unwrap();
+    let said = said(&ran);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().last(), Some("demo: FAILED 7/8 pods"), "{said}");
+    assert!(said.contains("its program was reached past the proxy by 10.88.7."), "{said}");
+    assert_eq!(Left::now(), before);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let Some(_turn) = turn("what_is_missing_is_named") else { return };
+    let ran = demo(&["--envoy", "/nowhere/envoy", "--cni-bin", "/nowhere/millrace-cni"]).output().unwrap();
+    let why = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2));
+    assert!(
+        why.contains("Envoy (scripts/envoy installs it") && why.contains("millrace-cni (cargo build"),
+        "{why}"
+    );
+}
+
+/// The turn to run a demo, if this machine can.
+fn turn(test: &str) -> Option<MutexGuard<'static, ()>> {
+    let missing = |what, how| {
+        millrace_rig::absent::not_run(test, what, how);
+        None
+    };
+    if !rustix::process::geteuid().is_root() {
+        return missing("root", "sudo make test");
+    }
+    if !Path::new("/usr/lib/cni/host-local").exists() {
+        return missing("containernetworking-plugins", "apt-get install containernetworking-plugins");
+    }
+    let named = std::env::var_os("MILLRACE_ENVOY").is_some_and(|path| !path.is_empty());
+    if !named && !Path::new("/usr/local/lib/millrace").exists() {
+        return missing("Envoy", "scripts/envoy");
+    }
+    if !plugin().exists() {
+        return missing("millrace-cni", "cargo build -p millrace-host");
+    }
+    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn plugin() -> PathBuf {
+    let beside = Path::new(env!("CARGO_BIN_EXE_millrace")).with_file_name("millrace-cni");
+    std::env::var_os("MILLRACE_CNI").map_or(beside, PathBuf::from)
+}
+
+fn demo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    command.env("MILLRACE_CNI", plugin()).arg("demo").args(arguments);
+    command
+}
+
+fn said(ran: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&ran.stderr), String::from_utf8_lossy(&ran.stdout))
+}
+
+const PRODUCTPAGE: &str = "/var/run/netns/millrace-demo-productpage-v1";
+
+/// The vendor page's command on a running productpage.
+fn listed_by_iptables() -> String {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={PRODUCTPAGE}")).args(["iptables", "-t", "nat", "-L", "-n", "-v"]);
+    let ran = command.args(["--line-numbers", "-x"]).output().expect("nsenter is there");
+    // What says that legacy tables exist as well goes to standard error.
+    String::from_utf8_lossy(&ran.stdout).into_owned()
+}
+
+fn listed_by_us() -> String {
+    let ran = Command::new(plugin()).args(["inspect", "--netns", PRODUCTPAGE]).output();
+    String::from_utf8_lossy(&ran.expect("the plugin is there").stdout).into_owned()
+}
+
+fn until(what: &str, mut ready: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !ready() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// A demo that goes on running, or is caught in the middle.
+struct Kept {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Kept {
+    /// Starts one and waits until it says a line that begins with `line`.
+    fn start(line: &str) -> Kept {
+        let mut child = demo(&["--keep"]).stdout(Stdio::piped()).spawn().expect("the demo starts");
+        let stdout = BufReader::new(child.stdout.take().expect("it was piped"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        let kept = Kept { child, lines };
+        let mut heard = Vec::new();
+        loop {
+            match kept.lines.recv_timeout(PATIENCE) {
+                Ok(said) if said.starts_with(line) => return kept,
+                Ok(said) => heard.push(said),
+                Err(_) => panic!("the demo never said {line:?}, but:\n{}", heard.join("\n")),
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    /// Waits for its end; gives its exit code.
+    fn end(&mut self) -> Option<i32> {
+        let mut status = None;
+        until("the demo ends", || {
+            status = self.child.try_wait().expect("it is a child of ours");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a demo could leave on a machine.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    namespaces: Vec<String>,
+    processes: Vec<String>,
+    links: Vec<String>,
+    files: bool,
+}
+
+impl Left {
+    fn now() -> Left {
+        Left {
+            namespaces: names("/run/netns")
+                .into_iter()
+                .filter(|name| name.starts_with("millrace-demo"))
+                .collect(),
+            processes: names("/proc").iter().filter_map(|pid| process(pid)).collect(),
+            links: names("/sys/class/net").into_iter().filter(|name| name.starts_with("millrace")).collect(),
+            files: Path::new("/run/millrace-demo").exists(),
+        }
+    }
+}
+
+fn names(directory: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// The command line of a process that names the demo's directory, as all its programs' do. A zombie has none.
+fn process(pid: &str) -> Option<String> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let line = String::from_utf8_lossy(&line).replace('\0', " ");
+    (line.contains("/run/millrace-demo/") && !line.contains("cargo")).then_some(line)
+}

@@ -112,7 +112,6 @@ fn first_of(backends: &[Backend], act: impl Fn(Backend) -> Result<(), Refusal>) 
 fn put(backend: Backend, rules: &RuleSet) -> Result<(), Refusal> {
     match netfilter::dialect(backend) {
         Some(dialect) => dialect.apply(rules).map_err(Refusal::Netfilter),
-        None if backend == Backend::Nftables => Err(Refusal::Netfilter(netfilter::Error::NotYet)),
         None => restore::apply(rules).map(drop).map_err(Refusal::Text),
     }
 }
@@ -120,7 +119,6 @@ fn put(backend: Backend, rules: &RuleSet) -> Result<(), Refusal> {
 fn look(backend: Backend) -> Result<Option<Observed>, Error> {
     let looked = match netfilter::dialect(backend) {
         Some(dialect) => dialect.inspect().map_err(Refusal::Netfilter),
-        None if backend == Backend::Nftables => Ok(None),
         None => restore::inspect().map_err(Refusal::Text),
     };
     looked.map_err(|refusal| Error::Refused(vec![(backend, refusal)]))
@@ -129,7 +127,6 @@ fn look(backend: Backend) -> Result<Option<Observed>, Error> {
 fn take(backend: Backend, planned: &RuleSet) -> Vec<Error> {
     let refusals: Vec<Refusal> = match netfilter::dialect(backend) {
         Some(dialect) => dialect.clear(planned).err().map(Refusal::Netfilter).into_iter().collect(),
-        None if backend == Backend::Nftables => Vec::new(),
         None => restore::clear(planned).into_iter().map(Refusal::Text).collect(),
     };
     refusals.into_iter().map(|refusal| Error::Refused(vec![(backend, refusal)])).collect()

@@ -207,7 +207,7 @@ fn request(act: Act, route: Route) -> Vec<u8> {
         Route::InboundSourceAddress => {
             message.start(RTM_NEWADDR + offset, flags, 1);
             // struct ifaddrmsg: family, prefix length, flags, scope, interface
-            message.fixed(&[AF_INET6, 128, 0, 0]);
+            message.fixed(&[AF_INET6, 128, IFA_F_NODAD, 0]);
             message.fixed(&LO.to_ne_bytes());
             message.attribute(IFA_LOCAL, &SOURCE);
         }
@@ -261,6 +261,9 @@ const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWRULE: u16 = 32;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+/// Without it an address counts as tentative until a kernel worker has run, even on `lo`, and binding it fails
+/// (addrconf.c, `ipv6_add_addr`).
+const IFA_F_NODAD: u8 = 2;
 /// `::6`
 const SOURCE: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6];
 const FRA_PRIORITY: u16 = 6;

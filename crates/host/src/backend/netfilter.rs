@@ -5,7 +5,7 @@
 
 use crate::netlink::{self, Part, Socket};
 use millrace_core::dialect::batch::{Act, Batch};
-use millrace_core::dialect::{Backend, iptables};
+use millrace_core::dialect::{Backend, iptables, nftables};
 use millrace_core::rules::removal::{Removal, removal};
 use millrace_core::rules::{Observed, RuleSet};
 use rustix::io::Errno;
@@ -30,7 +30,10 @@ pub(super) fn dialect(backend: Backend) -> Option<Dialect> {
         Backend::Iptables => {
             Some(Dialect { write: iptables::write, requests: iptables::requests, read: iptables::read })
         }
-        Backend::Nftables | Backend::Text => None,
+        Backend::Nftables => {
+            Some(Dialect { write: nftables::write, requests: nftables::requests, read: nftables::read })
+        }
+        Backend::Text => None,
     }
 }
 
@@ -120,8 +123,6 @@ pub enum Error {
     Read(iptables::Error),
     /// Something else kept changing the rules at the same time.
     Contended,
-    /// The dialect is not there yet.
-    NotYet,
 }
 
 impl Error {
@@ -130,7 +131,6 @@ impl Error {
         match self {
             Error::Refused { cause, .. } => is_lack(*cause),
             Error::Talk(netlink::Error::Open(cause)) => is_lack(*cause),
-            Error::NotYet => true,
             _ => false,
         }
     }
@@ -150,7 +150,6 @@ impl fmt::Display for Error {
             }
             Error::Talk(error) => write!(f, "{error}"),
             Error::Read(error) => write!(f, "{error}"),
-            Error::NotYet => f.write_str("the nftables dialect is not there yet"),
             Error::Contended => write!(
                 f,
                 "the rules were changed by something else each of {ATTEMPTS} times; find what writes rules into this \

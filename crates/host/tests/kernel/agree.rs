@@ -1,7 +1,7 @@
 //! M5: what `trace` says of a packet, what the kernel counted, and who answered are the same thing.
 
 use millrace_core::rules::trace::{Outcome, Packet, trace};
-use millrace_core::rules::{Observed, Place, RuleSet, Table};
+use millrace_core::rules::{Family, Observed, Place, RuleSet, Table};
 use std::collections::BTreeMap;
 
 /// Whether the listener that answered is the one that the outcome leads to.
@@ -17,7 +17,8 @@ pub(crate) fn outcome(rules: &RuleSet, packet: &Packet, by: &str) -> Result<(), 
     if fits { Ok(()) } else { Err(format!("trace says {said}, but {by:?} answered")) }
 }
 
-/// Whether the kernel counted what `trace` says, between two looks.
+/// Whether the kernel counted what `trace` says, between two looks, in the packet's own family: a rule that the
+/// nftables dialect has written once for both counts for both.
 ///
 /// `nat` is shown the first packet only, so there the numbers are the same; the other tables see the answers too, so
 /// there a rule that `trace` says matches has counted something.
@@ -27,7 +28,8 @@ pub(crate) fn counts(rules: &RuleSet, packet: &Packet, before: &Observed, after:
         *said.entry((step.place, step.number)).or_default() += 1;
     }
     let mut wrong = Vec::new();
-    for (place, planned) in rules.iter() {
+    let family = if packet.destination.is_ipv4() { Family::V4 } else { Family::V6 };
+    for (place, planned) in rules.iter().filter(|(place, _)| place.family == family) {
         for number in 1..=planned.len() {
             let said = said.get(&(place, number)).copied().unwrap_or(0);
             let counted = packets(after, place, number).saturating_sub(packets(before, place, number));

@@ -163,6 +163,24 @@ fn looking_makes_no_table() {
 }
 
 #[test]
+fn auto_takes_iptables_for_an_ordinary_pod_and_nftables_for_one_with_its_own_users() {
+    if !runs("auto_takes_iptables_for_an_ordinary_pod_and_nftables_for_one_with_its_own_users", &[]) {
+        return;
+    }
+    let memory = std::env::temp_dir().join(format!("millrace-kernel-memory-{}", std::process::id()));
+    let taken = |namespace: &Namespace| {
+        let applied = backend::apply(&netns_of(namespace), &default(), Choice::Auto, Some(&memory));
+        applied.expect("some backend does it")
+    };
+    assert_eq!(taken(&Namespace::new()), Backend::Iptables);
+    assert_eq!(taken(&Namespace::shifted()), Backend::Nftables);
+    assert!(!memory.exists(), "neither is worth remembering");
+    std::fs::write(&memory, "nftables\n").expect("the folder for temporary files can be written");
+    assert_eq!(taken(&Namespace::new()), Backend::Nftables);
+    std::fs::remove_file(&memory).expect("it is there");
+}
+
+#[test]
 fn a_refusal_names_the_rule_and_changes_nothing() {
     if !runs("a_refusal_names_the_rule_and_changes_nothing", &[("nft", "apt-get install nftables")]) {
         return;

@@ -32,8 +32,7 @@ fn sixty_four_pods_at_once_are_all_redirected() {
     if !runs("sixty_four_pods_at_once_are_all_redirected", &[]) {
         return;
     }
-    {
-        let way = Way::Iptables;
+    for way in [Way::Iptables, Way::Nftables] {
         let pods: Vec<Namespace> = (0..CROWD).map(|_| Namespace::new()).collect();
         let plan = with_dns();
         let gate = Barrier::new(CROWD);
@@ -57,8 +56,7 @@ fn eight_at_once_for_one_pod_are_as_good_as_one() {
     if !runs("eight_at_once_for_one_pod_are_as_good_as_one", &[]) {
         return;
     }
-    {
-        let way = Way::Iptables;
+    for way in [Way::Iptables, Way::Nftables] {
         let (pod, plan) = (Namespace::new(), default());
         thread::scope(|scope| {
             for _ in 0..8 {
@@ -78,8 +76,7 @@ fn what_changes_between_looking_and_writing_is_looked_at_again() {
     if !runs(name, &[("nft", "apt-get install nftables")]) {
         return;
     }
-    {
-        let way = Way::Iptables;
+    for way in [Way::Iptables, Way::Nftables] {
         let pod = Namespace::new();
         let done = AtomicBool::new(false);
         thread::scope(|scope| {

@@ -6,9 +6,9 @@ use crate::{agree, runs};
 use millrace_core::rules::Protocol;
 use millrace_core::rules::trace::{Owner, Packet, Path, State};
 use millrace_core::settings::{Dns, Inbound, Interface, Mode, Outbound, PortRange, Settings};
-use millrace_rig::net::Who;
 use millrace_rig::net::lab::{GATEWAY, RESOLVER, SECOND_GATEWAY, WORLD};
 use millrace_rig::net::probe::{self, Fate};
+use millrace_rig::net::{Namespace, Who};
 use std::net::{IpAddr, SocketAddr};
 
 /// A packet to send, by family, and who is to answer it.
@@ -295,4 +295,17 @@ fn packets_meet_lists() {
 fn packets_meet_invalid_dropped() {
     let settings = Settings { drop_invalid: true, ..Settings::default() };
     check("packets_meet_invalid_dropped", &settings, &[ALWAYS, DEFAULT, NO_DNS]);
+}
+
+/// A pod with `hostUsers: false`: xtables' owner match is refused there.
+#[test]
+fn packets_meet_rules_in_a_namespace_of_another_user_namespace() {
+    let name = "packets_meet_rules_in_a_namespace_of_another_user_namespace";
+    if !runs(name, &[]) {
+        return;
+    }
+    let settings = Settings { dns: Dns::All, ..Settings::default() };
+    let scene = Scene::around(Namespace::shifted(), Way::Nftables, &settings);
+    let wrong = play(&scene, Way::Nftables, &[ALWAYS, DEFAULT, DNS]);
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -17,7 +17,6 @@ pub(crate) enum Way {
     /// The default dialect.
     Iptables,
     /// The nftables dialect.
-    #[allow(dead_code, reason = "its dialect comes next")]
     Nftables,
     /// The node's own `iptables-restore`.
     Text,
@@ -26,7 +25,7 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    pub(crate) const ALL: [Way; 3] = [Way::Iptables, Way::Text, Way::Legacy];
+    pub(crate) const ALL: [Way; 4] = [Way::Iptables, Way::Nftables, Way::Text, Way::Legacy];
 
     /// The backend to ask for.
     pub(crate) fn choice(self) -> Choice {

@@ -45,7 +45,7 @@ impl Lab {
         let [v4, v6] = GATEWAY;
         lab.pod.sh(&format!("ip route add default via {v4}; ip -6 route add default via {v6}"));
         for address in WORLD.into_iter().chain(RESOLVER) {
-            lab.world.sh(&format!("ip addr add {address} dev lo"));
+            lab.world.sh(&format!("ip addr add {address} dev lo nodad"));
         }
         lab
     }

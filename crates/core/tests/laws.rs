@@ -4,10 +4,11 @@ mod generate;
 
 use generate::{OWN, config, families, family, outside, packet, proxy_source, settings};
 use millrace_core::dialect::text;
+use millrace_core::rules::compare::compare;
 use millrace_core::rules::origin::origin;
 use millrace_core::rules::plan::plan;
 use millrace_core::rules::trace::{Outcome, Owner, Packet, Path, State, trace};
-use millrace_core::rules::{Family, Protocol, RuleSet};
+use millrace_core::rules::{Content, Family, ObservedRule, Place, Protocol, RuleSet};
 use millrace_core::settings::{
     DNS_PORT, Dns, Families, Inbound, Interface, Mode, Outbound, OwnerGroups, PortRange, Profile, Settings,
 };
@@ -37,6 +38,35 @@ proptest! {
             let known = observed.known();
             let again = text::read(&text::write(&known, Family::V4), Family::V4).expect("our own text is readable");
             prop_assert_eq!(again.known(), known);
+        }
+    }
+
+    #[test]
+    fn what_is_as_planned_is_clean_and_what_is_not_is_not((settings, which, _, _) in damage(), at in any::<Index>()) {
+        let rules = plan(&settings, Families::V4).rules;
+        let mut observed = text::read(&text::write(&rules, Family::V4), Family::V4).expect("our own text is readable");
+        prop_assert!(compare(&rules, &observed).is_clean());
+        let places: Vec<Place> = rules.iter().filter(|(_, rules)| rules.len() > 1).map(|(place, _)| place).collect();
+        let place = *at.get(&places);
+        let found = observed.chains.get_mut(&place).expect("it was planned and read");
+        let number = at.index(found.len() - 1);
+        match which % 3 {
+            0 => {
+                found.remove(number);
+                prop_assert!(!compare(&rules, &observed).is_intact(), "rule {} of {} is gone", number, place);
+            }
+            1 => {
+                let same = found[number].content == found[number + 1].content;
+                found.swap(number, number + 1);
+                prop_assert_eq!(compare(&rules, &observed).is_intact(), same, "rule {} of {}", number, place);
+            }
+            _ => {
+                let content = Content::Foreign { text: "a stranger".to_owned(), jump: None };
+                found.insert(number, ObservedRule { handle: 0, packets: 0, bytes: 0, content });
+                let drift = compare(&rules, &observed);
+                prop_assert!(drift.is_intact() && !drift.findings.is_empty(), "{}", drift);
+                prop_assert_eq!(drift.is_clean(), place.chain.is_hook(), "{}", drift);
+            }
         }
     }
 

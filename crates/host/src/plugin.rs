@@ -31,6 +31,15 @@ pub fn run(get: impl Fn(&str) -> Option<String>, stdin: impl Read) -> Outcome {
     }
 }
 
+/// What a call ends with that ran into a defect of ours.
+pub fn panicked(get: impl Fn(&str) -> Option<String>, what: &str) -> Outcome {
+    let notes = vec![format!("a defect: {what}")];
+    if get("CNI_COMMAND").as_deref() == Some(Verb::Del.name()) {
+        return Outcome { notes, ..Outcome::default() };
+    }
+    Outcome { stdout: reply::internal(what), notes, status: 1 }
+}
+
 fn serve(get: impl Fn(&str) -> Option<String>, stdin: impl Read, start: Instant) -> Result<Outcome, Error> {
     let environment = Environment::read(get)?;
     if environment.verb == Verb::Version {
@@ -120,5 +129,24 @@ fn key(request: &Request) -> Key {
         network: request.network.clone(),
         container: request.environment.container.clone(),
         interface: request.environment.interface.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_in_an_error_except_on_del() {
+        let ended = |verb: &str| panicked(|_| Some(verb.to_owned()), "index out of bounds at x.rs:1");
+        assert_eq!((ended("DEL").status, ended("DEL").stdout.as_str()), (0, ""));
+        for verb in ["ADD", "CHECK", "GC", "STATUS", "VERSION", ""] {
+            let outcome = ended(verb);
+            assert_eq!(outcome.status, 1);
+            assert!(
+                outcome.stdout.contains("\"code\":999") && outcome.stdout.contains("x.rs:1"),
+                "{outcome:?}"
+            );
+        }
     }
 }

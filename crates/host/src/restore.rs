@@ -48,29 +48,36 @@ pub fn apply(rules: &RuleSet) -> Result<Variant, Error> {
 }
 
 fn apply_by(variant: Variant, rules: &RuleSet) -> Result<(), Error> {
-    let mut done = Vec::new();
+    let mut new = Vec::new();
     for family in FAMILIES {
         let wanted = rules.family(family);
-        if wanted.is_empty() {
-            continue;
-        }
-        let replaced = observe(variant, family).and_then(|observed| {
-            let removal = removal(&observed, &wanted);
-            if removal.says(&wanted) {
-                return Ok(());
+        match replace_by(variant, &wanted, family) {
+            Ok(true) => new.push(family),
+            Ok(false) => {}
+            Err(error) => {
+                for family in new {
+                    // What cannot be taken back is reported by the failure that made it necessary.
+                    drop(clear_by(variant, &rules.family(family), family));
+                }
+                return Err(error);
             }
-            run::restore(variant, family, &script::replace(&removal, &wanted, family))
-        });
-        if let Err(error) = replaced {
-            for family in done {
-                // What cannot be taken back is reported by the failure that made it necessary.
-                drop(clear_by(variant, &rules.family(family), family));
-            }
-            return Err(error);
         }
-        done.push(family);
     }
     Ok(())
+}
+
+/// Whether it put rules where none of ours were. Where some were, a failure of the other family must not leave the pod
+/// without any.
+fn replace_by(variant: Variant, wanted: &RuleSet, family: Family) -> Result<bool, Error> {
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let removal = removal(&observe(variant, family)?, wanted);
+    if removal.says(wanted) {
+        return Ok(false);
+    }
+    run::restore(variant, family, &script::replace(&removal, wanted, family))?;
+    Ok(removal.is_empty())
 }
 
 /// What the legacy tables of the calling thread's namespace hold, if it has any. What the nft variant wrote is

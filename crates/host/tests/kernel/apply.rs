@@ -194,3 +194,33 @@ fn a_refusal_names_the_rule_and_changes_nothing() {
     assert!(text.contains("ISTIO_OUTPUT") && text.contains("Invalid argument"), "{text}");
     assert_eq!(namespace.sh("nft list ruleset"), "");
 }
+
+/// Far beyond what one netlink message holds by default, and far beyond one datagram of a dump.
+#[test]
+fn thousands_of_rules_are_one_transaction_too() {
+    let ranges = (0..4000u32).map(|n| format!("10.{}.{}.0/24", n / 250, n % 250).parse().expect("a range"));
+    let settings = Settings { exclude_outbound_ranges: ranges.collect(), ..Settings::default() };
+    let plan = plan(&settings, Families::Both);
+    for way in ways("thousands_of_rules_are_one_transaction_too") {
+        let namespace = Namespace::new();
+        way.prepare(&namespace);
+        apply(&namespace, &plan, way);
+        holds(&namespace, &plan, way.found_by());
+        apply(&namespace, &default(), way);
+        holds(&namespace, &default(), way.found_by());
+    }
+}
+
+#[test]
+fn where_ipv6_is_off_both_families_are_written_all_the_same() {
+    for way in ways("where_ipv6_is_off_both_families_are_written_all_the_same") {
+        let namespace = Namespace::new();
+        way.prepare(&namespace);
+        namespace.sh("echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6");
+        apply(&namespace, &full(), way);
+        holds(&namespace, &full(), way.found_by());
+        let netns = netns_of(&namespace);
+        assert_eq!(backend::missing_routes(&netns, &full()).expect("routes can be looked at"), []);
+        clear(&namespace, &full());
+    }
+}

@@ -79,6 +79,20 @@ impl<'a> Containerd<'a> {
             "linux": {"cgroup_parent": self.node.control_group()},
         })
     }
+
+    /// The same with `hostUsers: false`: root in it is nobody outside.
+    pub(crate) fn pod_with_own_users(
+        &self,
+        namespace: &str,
+        name: &str,
+        annotations: &Map<String, Value>,
+    ) -> Value {
+        let mut pod = self.pod(namespace, name, annotations);
+        let ids = json!([{"host_id": 1_048_576, "container_id": 0, "length": 65_536}]);
+        let users = json!({"mode": 0, "uids": ids, "gids": ids});
+        pod["linux"]["security_context"] = json!({"namespace_options": {"userns_options": users}});
+        pod
+    }
 }
 
 // Everything has its usual path: the node has its own /etc, /opt, /run and /var. A sandbox's score of -998 may only be set

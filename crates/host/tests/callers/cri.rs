@@ -4,7 +4,10 @@ use super::chain::{self, ENROLLED, added, calls};
 use super::containerd::Containerd;
 use super::node::Node;
 use super::parts::Parts;
-use super::rules::{assert_page_agrees, assert_redirected, assert_untouched, injected, stamped, unrelated};
+use super::rules::{
+    assert_page_agrees, assert_redirected, assert_redirected_natively, assert_untouched, injected, stamped,
+    unrelated,
+};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -27,7 +30,9 @@ fn containerd_2_runs_pods() {
     let containerd = parts.fetched("containerd-2/usr/bin/containerd", "--version");
     let plugins = parts.newer_plugins();
     if let Some(node) = node_of(parts, "1.1.0", &plugins) {
-        lifecycle(&Containerd::start(&node, &containerd), &node, "1.1.0");
+        let containerd = Containerd::start(&node, &containerd);
+        lifecycle(&containerd, &node, "1.1.0");
+        users_of_its_own(&containerd, &node);
     }
 }
 
@@ -80,6 +85,14 @@ fn stamped_pod(containerd: &Containerd, node: &Node) {
 
     let proxy = containerd.run_container(&sandbox, &pod, "istio-proxy");
     assert_page_agrees(node, &proxy, &containerd.pid(&proxy).to_string());
+    remove(containerd, node, &sandbox);
+}
+
+/// A pod with `hostUsers: false`, which no containerd before 2 can run.
+fn users_of_its_own(containerd: &Containerd, node: &Node) {
+    let pod = containerd.pod_with_own_users(ENROLLED, "ratings", &stamped());
+    let sandbox = containerd.run_pod(&pod).expect("a stamped pod with users of its own starts");
+    assert_redirected_natively(node, &added(node, &sandbox));
     remove(containerd, node, &sandbox);
 }
 

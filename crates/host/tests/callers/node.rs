@@ -106,7 +106,9 @@ impl Node {
         }
         // `unshare` itself stays outside the pid namespace it made for its child.
         command.arg(format!("--pid={}", space("pid_for_children"))).arg("--");
-        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        // Whoever runs the tests may have pointed their docker at another machine, and their home is not this node's.
+        command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("HOME", "/run");
         command
     }
 }

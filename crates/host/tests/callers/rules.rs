@@ -1,11 +1,13 @@
 //! What a pod of these tests should hold and what it holds, as the node's own tools see it.
 
 use super::node::{Node, outcome, run, text as text_of};
-use millrace_core::dialect::text;
+use millrace_core::dialect::{Backend, text};
 use millrace_core::rules::compare::compare;
 use millrace_core::rules::{Family, Plan, plan};
 use millrace_core::settings::{Families, Settings};
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
+use millrace_host::backend;
+use millrace_host::netns::NetNs;
 use serde_json::{Map, Value};
 
 /// The page's command, behind its `nsenter`.
@@ -46,6 +48,19 @@ pub(crate) fn assert_redirected(node: &Node, netns: &str) {
         assert!(drift.findings.is_empty(), "{drift}\n{saved}");
         assert!(observed.foreign_chains.is_empty(), "{saved}");
     }
+    assert_addressed(node, netns);
+}
+
+/// The same for a pod with users of its own, where xtables' owner match is refused: it is in the nftables dialect.
+pub(crate) fn assert_redirected_natively(node: &Node, netns: &str) {
+    let seen_from_here = node.file(netns.strip_prefix("/var").unwrap_or(netns));
+    let found =
+        backend::inspect(&NetNs::open(&seen_from_here).expect("the pod runs")).expect("the kernel tells");
+    let [(Backend::Nftables, observed)] = found.as_slice() else { panic!("{found:?}") };
+    let drift = compare(&planned().rules, observed);
+    assert!(drift.findings.is_empty(), "{drift}");
+    let listed = run(inside(node, netns).args(["nft", "list", "ruleset"]));
+    assert!(listed.contains("skuid 1337") && listed.contains("redirect to :15006"), "{listed}");
     assert_addressed(node, netns);
 }
 

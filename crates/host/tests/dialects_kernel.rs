@@ -12,8 +12,11 @@ use millrace_host::netlink::{Part, Socket};
 use millrace_rig::absent;
 use millrace_rig::net::{Namespace, missing};
 
-const NEEDS: [(&str, &str); 2] =
-    [("iptables-nft", "apt-get install iptables"), ("unshare", "apt-get install util-linux")];
+const NEEDS: [(&str, &str); 3] = [
+    ("iptables-nft", "apt-get install iptables"),
+    ("nft", "apt-get install nftables"),
+    ("unshare", "apt-get install util-linux"),
+];
 
 /// One setting for every way in which rules can be written.
 fn every_kind() -> Vec<Settings> {
@@ -255,6 +258,10 @@ fn nft_lists_and_reloads_what_was_written_and_both_read_back_as_planned() {
             let batch = nftables::write(&rules, &Removal::default());
             send(&namespace, &batch).expect("the first rules are taken");
             assert_eq!(observe_own(&namespace).known(), rules);
+            assert_eq!(
+                nftables::listing(&observe_own(&namespace)),
+                namespace.sh("nft list table inet millrace")
+            );
             let before = namespace.sh("nft -s list ruleset");
             namespace.feed(&["nft", "-f", "-"], &format!("flush ruleset\n{before}"));
             assert_eq!(namespace.sh("nft -s list ruleset"), before);

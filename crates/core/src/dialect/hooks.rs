@@ -28,7 +28,7 @@ fn hook_number(hook: Chain) -> Option<u32> {
 }
 
 /// The priority of a table's base chain, `NF_IP_PRI_*`: source NAT comes last of all.
-fn priority(table: Table, hook: Chain) -> i32 {
+pub(super) fn priority(table: Table, hook: Chain) -> i32 {
     match (table, hook) {
         (Table::Raw, _) => -300,
         (Table::Mangle, _) => -150,
@@ -38,7 +38,7 @@ fn priority(table: Table, hook: Chain) -> i32 {
 }
 
 /// A base chain's type. In `mangle` OUTPUT a changed mark must find its way again, which `route` sees to.
-fn chain_type(table: Table, hook: Chain) -> &'static str {
+pub(super) fn chain_type(table: Table, hook: Chain) -> &'static str {
     match (table, hook) {
         (Table::Nat, _) => "nat",
         (Table::Mangle, Chain::Output) => "route",

@@ -13,10 +13,12 @@
 //! at one hook and priority, the one registered last was asked first (tried on 6.18), and the first translation wins.
 
 mod families;
+mod listing;
 mod read;
 mod write;
 
 pub use crate::dialect::dump::Error;
+pub use listing::{draft, listing};
 pub use read::{read, requests};
 pub use write::write;
 

@@ -39,10 +39,12 @@ impl Removal {
         self.present.is_empty()
     }
 
-    /// Whether what is there is exactly `rules`.
+    /// Whether what is there is exactly `rules`, chains included.
     pub fn says(&self, rules: &RuleSet) -> bool {
         let absent = rules.iter().any(|(place, _)| !self.present.contains_key(&place));
-        !absent && self.present.iter().all(|(place, present)| present.says(rules.rules(*place)))
+        let says =
+            |(place, present): (&Place, &Present)| rules.has(*place) && present.says(rules.rules(*place));
+        !absent && self.present.iter().all(says)
     }
 }
 
@@ -89,4 +91,79 @@ fn is_held(observed: &Observed, place: Place) -> bool {
         .iter()
         .filter(|(at, _)| at.family == place.family && at.table == place.table && at.chain.is_hook());
     observed.held.contains(&place) || at_hooks.flat_map(|(_, rules)| rules).any(|rule| jumps(&rule.content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Chain, Family, Match, ObservedRule, Protocol, Table};
+    use super::*;
+
+    fn place(chain: Chain) -> Place {
+        Place { family: Family::V4, table: Table::Nat, chain }
+    }
+
+    fn tcp(verdict: Verdict) -> Rule {
+        Rule::new([Match::Protocol(Protocol::Tcp)], verdict)
+    }
+
+    fn foreign(jump: Option<&str>) -> Content {
+        Content::Foreign { text: "target LOG".to_owned(), jump: jump.map(str::to_owned) }
+    }
+
+    /// What is ours in one chain that holds `contents`, with handles from 1: the handles, and whether others hold it.
+    #[track_caller]
+    fn check(chain: Chain, contents: Vec<Content>, planned: &[Rule], expected: Option<(&[u64], bool)>) {
+        let mut observed = Observed::default();
+        let rule = |(handle, content)| ObservedRule { handle, packets: 0, bytes: 0, content };
+        observed.chains.insert(place(chain), (1..).zip(contents).map(rule).collect());
+        let hook = vec![rule((9, foreign(Some("ISTIO_REDIRECT"))))];
+        observed.chains.insert(place(Chain::Postrouting), hook);
+        let mut plan = RuleSet::default();
+        for rule in planned {
+            plan.push(place(chain), rule.clone());
+        }
+        let removal = removal(&observed, &plan);
+        let found = removal.present.get(&place(chain)).map(|present| {
+            (present.rules.iter().map(|(handle, _)| *handle).collect::<Vec<_>>(), present.held)
+        });
+        assert_eq!(found, expected.map(|(handles, held)| (handles.to_vec(), held)));
+    }
+
+    #[test]
+    fn at_a_hook_jumps_to_our_chains_are_ours_whoever_made_them() {
+        let jump = Content::Known(tcp(Verdict::Jump(Chain::IstioInbound)));
+        check(Chain::Prerouting, vec![jump.clone(), foreign(None), jump], &[], Some((&[1, 3], false)));
+    }
+
+    #[test]
+    fn at_a_hook_what_the_plan_says_is_ours_as_often_as_it_says_it() {
+        let back = Content::Known(tcp(Verdict::Return));
+        let other = Content::Known(tcp(Verdict::Drop));
+        let contents = vec![other, back.clone(), back];
+        check(Chain::Prerouting, contents.clone(), &[tcp(Verdict::Return)], Some((&[2], false)));
+        check(Chain::Prerouting, contents, &[], None);
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_read_stays_even_if_it_jumps_to_us() {
+        check(Chain::Output, vec![foreign(Some("ISTIO_OUTPUT"))], &[], None);
+    }
+
+    #[test]
+    fn a_chain_of_ours_is_ours_with_all_that_is_in_it_and_held_by_whoever_jumps_there() {
+        check(Chain::IstioInbound, vec![foreign(None)], &[], Some((&[1], false)));
+        check(Chain::IstioRedirect, vec![], &[], Some((&[], true)));
+    }
+
+    #[test]
+    fn an_empty_chain_is_not_the_same_as_none() {
+        let mut chain = RuleSet::default();
+        chain.declare(place(Chain::IstioDrop));
+        let mut observed = Observed::default();
+        observed.chains.insert(place(Chain::IstioDrop), Vec::new());
+        let removal = removal(&observed, &chain);
+        assert!(removal.says(&chain));
+        assert!(!removal.says(&RuleSet::default()));
+        assert!(!Removal::default().says(&chain));
+    }
 }

@@ -53,7 +53,8 @@ pub(crate) fn run(command: &mut Command, input: Option<&str>, patience: Duration
     if input.is_some() {
         command.stdin(Stdio::piped());
     }
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    // The terminal's Ctrl-C is for the demo: a plugin stopped in the middle would be one more thing to clear up.
+    command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
     let from = Instant::now();
     let deadline = from + patience;
     let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;

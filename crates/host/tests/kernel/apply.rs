@@ -8,7 +8,7 @@ use millrace_core::rules::compare::compare;
 use millrace_core::rules::plan::plan;
 use millrace_core::settings::{Dns, Families, Interface, Mode, Settings};
 use millrace_host::backend;
-use millrace_rig::net::Namespace;
+use millrace_rig::net::{Namespace, Who};
 
 const IPTABLES: &[(&str, &str)] = &[("iptables-nft-save", "apt-get install iptables")];
 
@@ -193,6 +193,25 @@ fn a_refusal_names_the_rule_and_changes_nothing() {
     assert!(text.contains("rule"), "{text}");
     assert!(text.contains("ISTIO_OUTPUT") && text.contains("Invalid argument"), "{text}");
     assert_eq!(namespace.sh("nft list ruleset"), "");
+}
+
+/// M8: every part is tried, and every failure told.
+#[test]
+fn clearing_goes_on_after_a_failure_and_tells_all_of_them() {
+    if !runs("clearing_goes_on_after_a_failure_and_tells_all_of_them", &[]) {
+        return;
+    }
+    let namespace = Namespace::new();
+    apply(&namespace, &full(), Way::Iptables);
+    let netns = netns_of(&namespace);
+    let cleared = namespace.within_as(Who::APP, || backend::clear(&netns, &full()));
+    let errors: Vec<String> =
+        cleared.expect_err("an application may not").0.iter().map(ToString::to_string).collect();
+    for part in ["backend iptables:", "backend nftables:", "`ip -4 rule`", "`ip -6 route`", "::6/128"] {
+        assert!(errors.iter().any(|error| error.contains(part)), "{part}: {errors:#?}");
+    }
+    assert!(errors.iter().all(|error| error.contains("not permitted")), "{errors:#?}");
+    holds(&namespace, &full(), Backend::Iptables);
 }
 
 /// Far beyond what one netlink message holds by default, and far beyond one datagram of a dump.

@@ -1,11 +1,13 @@
 //! Real packets against the rules, each way the rules get in: who answers is what the field's table says, what the
 //! kernel counts is what `trace` says.
 
-use crate::scene::{APP, INBOUND_SOURCE, LOOPBACK, OTHER, Scene, WEB, Way, pod};
+use crate::scene::{APP, BEYOND, INBOUND_SOURCE, LOOPBACK, OTHER, Scene, WEB, Way, pod};
 use crate::{agree, runs};
 use millrace_core::rules::Protocol;
 use millrace_core::rules::trace::{Owner, Packet, Path, State};
-use millrace_core::settings::{Dns, Inbound, Interface, Mode, Outbound, PortRange, Settings};
+use millrace_core::settings::{
+    Dns, Inbound, Interface, Mode, Outbound, OwnerGroups, PortRange, Profile, Settings,
+};
 use millrace_rig::net::lab::{GATEWAY, RESOLVER, SECOND_GATEWAY, WORLD};
 use millrace_rig::net::probe::{self, Fate};
 use millrace_rig::net::{Namespace, Who};
@@ -151,6 +153,31 @@ const LISTED: &[Case] = &[
     ),
 ];
 
+const OTHERS: Who = Who { uid: 2000, gid: 2000 };
+
+const OWNERS: &[Case] = &[
+    case("an excluded group goes out directly", From::Pod(Who::APP), web, "world"),
+    case("an excluded user goes out directly", From::Pod(Who::ROOT), web, "world"),
+    case("everybody else does not", From::Pod(OTHERS), web, "outbound"),
+    case("an excluded group's queries go to the resolver", From::Datagram(Who::APP), resolver, "resolver"),
+    case("everybody else's go to the agent", From::Datagram(OTHERS), resolver, "agent"),
+];
+
+const ONE_GROUP: &[Case] = &[
+    case("the group goes to the proxy", From::Pod(Who::APP), web, "outbound"),
+    case("everybody else goes out directly", From::Pod(OTHERS), web, "world"),
+];
+
+const REROUTED: &[Case] = &[
+    case(
+        "what a virtual machine sends goes to the proxy's way out",
+        From::World(|family| SECOND_GATEWAY[family]),
+        |family| SocketAddr::new(BEYOND[family], WEB),
+        "outbound",
+    ),
+    case("what comes in elsewhere goes to the proxy's way in", From::World(gateway), app, "inbound"),
+];
+
 fn range(first: u16, last: u16) -> PortRange {
     PortRange::new(first, last).expect("a range")
 }
@@ -227,7 +254,7 @@ fn packet(case: &Case, family: usize, to: SocketAddr) -> Packet {
     let own = |address: IpAddr| {
         address == LOOPBACK[family] || address == pod(family, false) || address == pod(family, true)
     };
-    let second = to.ip() == SECOND_GATEWAY[family] || to.ip() == pod(family, true);
+    let second = [SECOND_GATEWAY[family], BEYOND[family], pod(family, true)].contains(&to.ip());
     let sent = !matches!(case.from, From::World(_));
     let interface = match (sent && own(to.ip()), second) {
         (true, _) => "lo",
@@ -295,6 +322,32 @@ fn packets_meet_lists() {
 fn packets_meet_invalid_dropped() {
     let settings = Settings { drop_invalid: true, ..Settings::default() };
     check("packets_meet_invalid_dropped", &settings, &[ALWAYS, DEFAULT, NO_DNS]);
+}
+
+#[test]
+fn packets_meet_owners() {
+    let settings = Settings {
+        owner_groups: OwnerGroups::AllExcept(vec![Who::APP.gid]),
+        exclude_uids: vec![Who::ROOT.uid],
+        dns: Dns::All,
+        ..Settings::default()
+    };
+    check("packets_meet_owners", &settings, &[ALWAYS, OWNERS]);
+    let settings = Settings { owner_groups: OwnerGroups::Only(vec![Who::APP.gid]), ..Settings::default() };
+    check("packets_meet_owners", &settings, &[ALWAYS, ONE_GROUP]);
+}
+
+#[test]
+fn packets_meet_a_virtual_machines_interface() {
+    let net1 = Interface::new("net1").expect("a name");
+    let settings = Settings { reroute_interfaces: vec![net1], ..Settings::default() };
+    check("packets_meet_a_virtual_machines_interface", &settings, &[ALWAYS, DEFAULT, REROUTED]);
+}
+
+#[test]
+fn packets_meet_the_vendors_listing() {
+    let settings = Settings { profile: Profile::Asm114, ..Settings::default() };
+    check("packets_meet_the_vendors_listing", &settings, &[ALWAYS, DEFAULT, NO_DNS]);
 }
 
 /// A pod with `hostUsers: false`: xtables' owner match is refused there.

@@ -75,6 +75,10 @@ pub(crate) const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAdd
 pub(crate) const INBOUND_SOURCE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)), IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6))];
 
+/// Where the pod's second wire leads to: what the world sends there comes in by `net1`, and is not the pod's own.
+pub(crate) const BEYOND: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x99))];
+
 /// The stage and the players.
 pub(crate) struct Scene {
     pub(crate) lab: Lab,
@@ -93,6 +97,9 @@ impl Scene {
     pub(crate) fn around(pod: Namespace, way: Way, settings: &Settings) -> Scene {
         let lab = Lab::around(pod);
         lab.second_wire();
+        for family in [0, 1] {
+            lab.world.sh(&format!("ip route add {} via {}", BEYOND[family], SECOND[family]));
+        }
         way.prepare(&lab.pod);
         let netns = netns_of(&lab.pod);
         let plan = plan(settings, Families::Both);

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// The name of the node's network.
 pub(crate) const NETWORK: &str = "mill";
 /// How long an ADD waits for the agent that no node of these tests has.
-pub(crate) const AGENT_TIMEOUT: Duration = Duration::from_millis(700);
+const AGENT_TIMEOUT: Duration = Duration::from_millis(700);
 /// The only namespace that the list says may hold pods of the mesh.
 pub(crate) const ENROLLED: &str = "bookinfo";
 /// Where runtimes look for plugins.

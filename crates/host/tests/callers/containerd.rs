@@ -26,7 +26,7 @@ impl<'a> Containerd<'a> {
         node.daemon("containerd", "env", &[&path, &binary.to_string_lossy()]);
         let containerd = Containerd { node, folder };
         // It answers on its socket before all of its parts have started.
-        let ready = until(Duration::from_secs(30), || containerd.call("Version", &json!({})).ok());
+        let ready = until(Duration::from_secs(60), || containerd.call("Version", &json!({})).ok());
         assert!(ready.is_some(), "containerd did not start: {}", node.said("containerd"));
         containerd
     }

@@ -10,7 +10,6 @@ use super::rules::{
 };
 use serde_json::{Map, Value, json};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// This release's containerd, with the list version that its libcni takes.
 #[test]
@@ -88,7 +87,7 @@ fn stamped_pod(containerd: &Containerd, node: &Node) {
     remove(containerd, node, &sandbox);
 }
 
-/// A pod with `hostUsers: false`, which no containerd before 2 can run.
+/// A pod with `hostUsers: false`, which containerd 1.6 cannot run.
 fn users_of_its_own(containerd: &Containerd, node: &Node) {
     let pod = containerd.pod_with_own_users(ENROLLED, "ratings", &stamped());
     let sandbox = containerd.run_pod(&pod).expect("a stamped pod with users of its own starts");
@@ -98,11 +97,9 @@ fn users_of_its_own(containerd: &Containerd, node: &Node) {
 
 /// In the mesh by its status annotation, with nobody to say how: it must not start, and the kubelet must read why (M1, M12).
 fn injected_but_not_stamped(containerd: &Containerd, node: &Node) {
-    let begin = Instant::now();
     let error = containerd
         .run_pod(&containerd.pod(ENROLLED, "reviews", &injected()))
         .expect_err("it does not start unprotected");
-    let took = begin.elapsed();
     assert!(error.contains(r#"plugin type="millrace-cni" failed (add)"#), "{error}");
     assert!(
         ["pod bookinfo/reviews", "agent", "does not start unprotected"]
@@ -110,8 +107,6 @@ fn injected_but_not_stamped(containerd: &Containerd, node: &Node) {
             .all(|words| error.contains(words)),
         "{error}"
     );
-    assert!(took >= chain::AGENT_TIMEOUT, "it went on asking for its time, not {took:?}");
-    assert!(took < chain::AGENT_TIMEOUT + Duration::from_secs(20), "and gave up then, not after {took:?}");
     let add = calls(node, None).into_iter().rfind(|call| call.verb == "ADD").expect("the pod was added");
     assert_eq!(add.place, "before", "the chain ended with us");
     let sandbox = add.variable("CNI_CONTAINERID");

@@ -57,7 +57,7 @@ impl Docker {
         let docker = |arguments: &[&str]| run(node.command(&self.client).args(arguments)).trim().to_owned();
         let up =
             || node.command(&self.client).arg("version").output().is_ok_and(|output| output.status.success());
-        let ready = until(Duration::from_secs(30), || up().then_some(()));
+        let ready = until(Duration::from_secs(60), || up().then_some(()));
         assert!(ready.is_some(), "dockerd did not start: {}", node.said("dockerd"));
         docker(&["load", "-q", "-i", &parts::kept().join("pause.tar").to_string_lossy()]);
         let container = docker(&["run", "-d", "--network=none", "localhost/pause:1"]);

@@ -20,6 +20,7 @@ pub(crate) enum Command {
     Explain(Explain),
     Rules(Rules),
     Trace(Trace),
+    Verify(Verify),
     Demo(Demo),
     #[command(hide = true)]
     DemoApp(DemoApp),
@@ -66,10 +67,47 @@ pub(crate) struct Rules {
     pub(crate) output: Form,
 }
 
+/// Verify a live network namespace: its rules as planned, none missing, none foreign, and seen at work by probes.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXIT)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) live: Live,
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Where millrace-cni keeps its records, from which the settings come when nothing else names any.
+    #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+    /// Look only, send nothing.
+    #[arg(long)]
+    pub(crate) no_probes: bool,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Report,
+}
+
+/// Where the plugin keeps its state unless its chain entry says otherwise.
+const STATE_DIR: &str = "/run/millrace";
+
+/// A network namespace of this machine. Needs root.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Live {
+    /// A network namespace by path, such as /var/run/netns/NAME.
+    #[arg(long, value_name = "PATH", conflicts_with = "pid")]
+    pub(crate) netns: Option<PathBuf>,
+    /// The network namespace of a process.
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+}
+
 /// Follow one packet through the rules, step by step, to where it ends up.
+///
+/// The rules are those that a live network namespace holds, or those planned for given settings.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXIT)]
 pub(crate) struct Trace {
+    #[command(flatten)]
+    pub(crate) live: Live,
     #[command(flatten)]
     pub(crate) source: Source,
     /// Where it comes from: an address, with or without a port. For a packet that is sent, the pod's own.

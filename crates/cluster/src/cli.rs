@@ -1,10 +1,12 @@
 //! The commands for people, one file each. They print through a writer that is handed in and return what came out.
 
 pub(crate) mod explain;
+mod live;
 mod reasons;
 pub(crate) mod rules;
 mod source;
 pub(crate) mod trace;
+pub(crate) mod verify;
 
 /// What came out of a command that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

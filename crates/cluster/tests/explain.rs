@@ -30,7 +30,9 @@ fn check(golden: &str, name: &str, args: &[&str], status: i32) {
         std::fs::write(&path, &text).expect("the golden file is writable");
     }
     let expected = std::fs::read_to_string(&path).expect("a golden file; UPDATE_GOLDEN=1 makes it");
-    assert_eq!(text, expected, "{golden}: the golden file says otherwise");
+    let differs = text.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
+    assert_eq!(differs, None, "{golden}: the first line that differs: found, expected");
+    assert_eq!(text.len(), expected.len(), "{golden}: one goes on where the other ends");
 }
 
 #[test]

@@ -62,6 +62,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "host::backend",
         &["core::*", "host::backend::*", "host::netlink", "host::netns", "host::routes", "host::restore"],
     ),
+    ("host::probe", &["host::netns"]),
     ("host::routes", &["core::rules", "core::dialect::wire", "host::netlink", "host::netns"]),
     ("host::restore", &["core::dialect::*", "core::rules", "core::rules::removal", "host::restore::*"]),
     (

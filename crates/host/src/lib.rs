@@ -10,6 +10,7 @@ pub mod netlink;
 pub mod netns;
 pub mod outcome;
 pub mod plugin;
+pub mod probe;
 pub mod records;
 pub mod restore;
 pub mod routes;

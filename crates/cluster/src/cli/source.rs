@@ -44,6 +44,11 @@ pub(super) fn settings(source: &Source) -> Result<(Settings, Vec<Complaint>)> {
     Ok(knobs::read(items))
 }
 
+/// Whether the arguments name any settings.
+pub(super) fn is_given(source: &Source) -> bool {
+    source.file.is_some() || !source.set.is_empty() || !source.init.is_empty()
+}
+
 /// The pods of a manifest.
 pub(super) fn manifest(file: &Path, namespace: &str) -> Result<Vec<Found>> {
     let named = || {

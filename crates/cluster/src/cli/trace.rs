@@ -1,6 +1,6 @@
 //! `millrace trace`: one packet through the rules, every step with its reason.
 
-use super::{Outcome, reasons, source};
+use super::{Outcome, live, reasons, source};
 use crate::args::{Endpoint, Proto, Report, Trace};
 use anyhow::{Context, Result, bail};
 use millrace_core::dialect::text::arguments;
@@ -9,6 +9,8 @@ use millrace_core::rules::plan::plan;
 use millrace_core::rules::trace::{self, Owner, Packet, Path, State, Step};
 use millrace_core::rules::{Place, Protocol, RuleSet};
 use millrace_core::settings::{Families, Interface};
+use millrace_host::backend;
+use millrace_host::netns::NetNs;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -25,12 +27,40 @@ const CLIENT_PORT: u16 = 40_000;
 /// Follows the packet.
 pub(crate) fn run(args: &Trace, out: &mut dyn Write) -> Result<Outcome> {
     let packet = packet(args)?;
+    if let Some(netns) = live::open(&args.live)? {
+        return follow_live(&netns, &packet, args.output, out);
+    }
     let (settings, complaints) = source::settings(&args.source)?;
     for complaint in &complaints {
         writeln!(io::stderr(), "millrace: {complaint}")?;
     }
     let rules = plan(&settings, Families::Both).rules;
     follow(&rules, &packet, args.output, out)
+}
+
+/// Follows the packet through what a namespace holds. Each backend's rules are followed for themselves.
+fn follow_live(netns: &NetNs, packet: &Packet, report: Report, out: &mut dyn Write) -> Result<Outcome> {
+    let found = backend::inspect(netns)?;
+    if found.is_empty() {
+        bail!("{} has no rules at all", netns.path().display());
+    }
+    let mut outcome = Outcome::Well;
+    for (backend, observed) in &found {
+        let foreign = live::foreign(observed);
+        if foreign > 0 {
+            writeln!(
+                io::stderr(),
+                "millrace: {backend}: {foreign} rules are not ours to read; the packet is led past them"
+            )?;
+        }
+        if report == Report::Text {
+            write!(out, "by {backend}: ")?;
+        }
+        if follow(&observed.known(), packet, report, out)? == Outcome::Wrong {
+            outcome = Outcome::Wrong;
+        }
+    }
+    Ok(outcome)
 }
 
 fn follow(rules: &RuleSet, packet: &Packet, report: Report, out: &mut dyn Write) -> Result<Outcome> {

@@ -197,7 +197,6 @@ mod tests {
     fn mode_and_switches() {
         let name = "sidecar.istio.io/interceptionMode";
         assert_eq!(check(name, "TPROXY", &[]).mode, Mode::Tproxy);
-        check(name, "NONE", &[]);
         let wrong = "is not an interception mode; write REDIRECT, TPROXY or NONE";
         check(name, "tproxy", &[&format!("!{name}: \"tproxy\": {wrong}")]);
         let name = "millrace.dev/dropInvalid";
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_range() {
+    fn a13_a_loopback_range_over_the_proxys_own_source_is_complained_of() {
         let name = "millrace.dev/loopbackCidr";
         assert_eq!(check(name, "127.0.0.0/30", &[]).loopback.to_string(), "127.0.0.0/30");
         let covers = "covers 127.0.0.6, which the proxy uses as its own source, so istio-validation will fail; \
@@ -251,16 +250,45 @@ mod tests {
     fn owner_groups() {
         let name = "millrace.dev/includeOwnerGroups";
         assert_eq!(check(name, "202,203", &[]).owner_groups, OwnerGroups::Only(vec![202, 203]));
-        check(
-            name,
-            "java",
-            &[&format!(
-                "!{name}: \"java\": is a group's name, which means nothing outside its image; write its number"
-            )],
-        );
+        let wrong = "is a group's name, which means nothing outside its image; write its number";
+        check(name, "java", &[&format!("!{name}: \"java\": {wrong}")]);
+    }
+
+    #[test]
+    fn a12_more_than_sixty_four_groups_are_refused() {
         let many = (0..65).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
-        let (_, complaints) = settings_of(&pod(&[(name, &many)]));
+        let (_, complaints) = settings_of(&pod(&[("millrace.dev/includeOwnerGroups", &many)]));
         assert!(complaints[0].fatal && complaints[0].problem == "has 65 groups, the most is 64");
+    }
+
+    #[test]
+    fn a16_mode_none_leaves_a_pod_alone() {
+        let name = "sidecar.istio.io/interceptionMode";
+        check(name, "NONE", &[]);
+        let wrong = "is not an interception mode; write REDIRECT, TPROXY or NONE";
+        check(name, "none", &[&format!("!{name}: \"none\": {wrong}")]);
+    }
+
+    #[test]
+    fn a18_nothing_unread_gets_into_a_rule() {
+        let evil = "22 -j ACCEPT\n-A OUTPUT";
+        for knob in KNOBS {
+            let (settings, complaints) = settings_of(&pod(&[(knob.annotations[0], evil)]));
+            let texts = crate::knobs::write(&settings);
+            assert!(texts.iter().all(|(_, text)| !text.contains("ACCEPT")), "{}", knob.key);
+            assert!(!complaints.is_empty() && !complaints[0].to_string().contains('\n'), "{}", knob.key);
+        }
+    }
+
+    #[test]
+    fn b4_owner_groups_and_loopback_are_the_pods_own() {
+        let mut pod = pod(&[("millrace.dev/excludeOwnerGroups", "7")]);
+        let env = &mut pod.containers[1].env;
+        env.insert("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE".to_owned(), "8".to_owned());
+        env.insert("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR".to_owned(), "127.0.0.2/32".to_owned());
+        let (settings, complaints) = settings_of(&pod);
+        assert_eq!(settings.owner_groups, OwnerGroups::AllExcept(vec![7]));
+        assert_eq!((settings.loopback.to_string().as_str(), complaints), ("127.0.0.2/32", vec![]));
     }
 
     #[test]

@@ -1,0 +1,240 @@
+//! Probes: connections whose way is predicted by `trace`, sent in the live namespace, and looked for in its counters.
+//!
+//! A probe goes to an address reserved for documentation or to one that is the pod's own, so that nothing outside is
+//! disturbed even if no rule catches it.
+
+use super::super::reasons;
+use super::counters::{Counter, Counters};
+use super::ids::Ids;
+use super::wanted::Wanted;
+use anyhow::Result;
+use millrace_core::dialect::Backend;
+use millrace_core::rules::trace::{self, Owner, Packet, Path, State, trace};
+use millrace_core::rules::{Place, Protocol, Rule, RuleSet, Table};
+use millrace_core::settings::{Families, Interface, Outbound, OwnerGroups, PROBE_PORT, Settings};
+use millrace_host::netns::NetNs;
+use millrace_host::probe::{self, Fate};
+use serde_json::{Value, json};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// How long a probe waits. It is answered on this machine or not at all.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Documentation addresses (RFC 5737, RFC 3849).
+const NOBODY: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+/// Users and groups that are nobody's in most images, and their like where settings except the first.
+const STRANGERS: [u32; 4] = [65_534, 1_000, 2_000, 3_000];
+/// Ports tried in turn until one is captured.
+const PORTS: [u16; 4] = [80, 443, 8_080, 9_080];
+
+/// A connection to be sent.
+pub(super) struct Probe {
+    name: String,
+    owner: Owner,
+    /// The source, where it is not left to the kernel.
+    from: Option<IpAddr>,
+    to: SocketAddr,
+    /// What becomes of it by the plan.
+    outcome: trace::Outcome,
+    /// The rules that count it.
+    counted_by: Vec<(Place, Rule)>,
+}
+
+impl Probe {
+    /// One probe outward and one inward for each family, where the settings capture anything at all that way.
+    pub(super) fn choose(wanted: &Wanted, rules: &RuleSet) -> Vec<Probe> {
+        let families: &[usize] = if wanted.families == Families::Both { &[0, 1] } else { &[0] };
+        let mut probes = Vec::new();
+        for &family in families {
+            let v4 = family == 0;
+            probes.extend(outward(wanted, rules, v4));
+            probes.extend(inward(&wanted.settings, rules, v4));
+        }
+        probes
+    }
+
+    /// The probe, if the plan captures it.
+    fn captured(name: &str, rules: &RuleSet, packet: &Packet) -> Option<Probe> {
+        let way = trace(rules, packet);
+        let captured =
+            matches!(way.outcome, trace::Outcome::Redirected { .. } | trace::Outcome::Tproxied { .. });
+        let matched = way.steps.iter().filter(|step| step.failed.is_none() && step.place.table == Table::Nat);
+        let counted_by = matched.map(|step| (step.place, step.rule.clone())).collect();
+        captured.then(|| Probe {
+            name: format!("{name} {}", if packet.destination.is_ipv4() { "IPv4" } else { "IPv6" }),
+            from: packet.source.is_loopback().then_some(packet.source),
+            owner: packet.owner.expect("a probe is sent by somebody"),
+            to: SocketAddr::new(packet.destination, packet.destination_port),
+            outcome: way.outcome,
+            counted_by,
+        })
+    }
+}
+
+/// A stranger connects to an address outside.
+fn outward(wanted: &Wanted, rules: &RuleSet, v4: bool) -> Option<Probe> {
+    let settings = &wanted.settings;
+    let source =
+        if v4 { Ipv4Addr::new(192, 0, 2, 10).into() } else { "2001:db8::10".parse().expect("an address") };
+    let ranges = match &settings.outbound {
+        Outbound::Only(ranges) => ranges.as_slice(),
+        Outbound::All | Outbound::Nothing => &[],
+    };
+    let firsts = ranges.iter().filter_map(|range| range.hosts().next());
+    let addresses = NOBODY.into_iter().chain(firsts).filter(|address| address.is_ipv4() == v4);
+    let included = settings.include_outbound_ports.iter().map(|ports| ports.first());
+    let ports: Vec<u16> = PORTS.into_iter().chain(included).collect();
+    let groups = match &settings.owner_groups {
+        OwnerGroups::Only(groups) => groups.as_slice(),
+        OwnerGroups::AllExcept(_) => &STRANGERS,
+    };
+    for address in addresses {
+        for &port in &ports {
+            for (uid, gid) in STRANGERS.iter().flat_map(|uid| groups.iter().map(move |gid| (*uid, *gid))) {
+                let owner = Owner { uid, gid };
+                let packet = packet(owner, source, SocketAddr::new(address, port), wanted.interface.clone());
+                if let Some(probe) = Probe::captured("outbound", rules, &packet) {
+                    return Some(probe);
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The proxy calls its own pod, as `istio-validation` does: the one way into the inbound redirect from inside.
+fn inward(settings: &Settings, rules: &RuleSet, v4: bool) -> Option<Probe> {
+    let (source, to): (IpAddr, IpAddr) = if v4 {
+        (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(127, 0, 0, 6).into())
+    } else {
+        (Ipv6Addr::LOCALHOST.into(), Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6).into())
+    };
+    let owner = Owner { uid: *settings.proxy_uids.first()?, gid: *settings.proxy_gids.first()? };
+    let packet = packet(owner, source, SocketAddr::new(to, PROBE_PORT), Interface::lo());
+    Probe::captured("inbound", rules, &packet)
+}
+
+fn packet(owner: Owner, source: IpAddr, to: SocketAddr, interface: Interface) -> Packet {
+    Packet {
+        path: Path::Sent,
+        interface,
+        protocol: Some(Protocol::Tcp),
+        source,
+        destination: to.ip(),
+        source_port: 40_000,
+        destination_port: to.port(),
+        owner: Some(owner),
+        mark: 0,
+        connection_mark: 0,
+        state: State::New,
+    }
+}
+
+/// What was seen of a probe.
+pub(super) struct Witness {
+    probe: Probe,
+    fate: Fate,
+    /// The counters that should have counted it.
+    rises: Vec<Rise>,
+    /// Whether each of them was there before and after.
+    whole: bool,
+}
+
+/// By how much a counter rose, and how many of our probes are in that.
+struct Rise {
+    counter: Counter,
+    by: u64,
+    ours: u64,
+}
+
+impl Witness {
+    /// Whether it was sent and every rule counted it.
+    pub(super) fn is_seen(&self) -> bool {
+        !matches!(self.fate, Fate::Unsent(_))
+            && self.whole
+            && self.rises.iter().all(|rise| rise.by >= rise.ours)
+    }
+
+    /// Whether nothing speaks against the redirection. A probe that finds no route is not sent, which is the
+    /// network's affair.
+    pub(super) fn is_well(&self) -> bool {
+        matches!(self.fate, Fate::Unsent(_)) || self.is_seen()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let counters = self.rises.iter().map(|Rise { counter, by, ours }| {
+            json!({
+                "family": reasons::name(counter.place.family),
+                "chain": counter.place.chain.name(),
+                "number": counter.number,
+                "rise": by,
+                "ours": ours,
+            })
+        });
+        json!({
+            "name": self.probe.name,
+            "uid": self.probe.owner.uid,
+            "gid": self.probe.owner.gid,
+            "to": self.probe.to.to_string(),
+            "planned": self.probe.outcome.to_string(),
+            "fate": self.fate.to_string(),
+            "seen": self.is_seen(),
+            "counters": counters.collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl fmt::Display for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = match (&self.fate, self.is_seen()) {
+            (Fate::Unsent(_), _) => '-',
+            (_, true) => '✓',
+            (_, false) => '✗',
+        };
+        let Probe { name, owner, to, outcome, .. } = &self.probe;
+        write!(f, "{mark} {name}: user {} to {to}, {outcome}, {}; counted by ", owner.uid, self.fate)?;
+        let counted = self
+            .rises
+            .iter()
+            .map(|rise| format!("{} {} +{}", rise.counter.place.chain.name(), rise.counter.number, rise.by));
+        f.write_str(&counted.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Sends the probes and says what the counters of `backend` made of them.
+pub(super) fn send(netns: &NetNs, ids: &Ids, probes: Vec<Probe>, backend: Backend) -> Result<Vec<Witness>> {
+    let before = Counters::read(netns, backend)?;
+    let mut fates = Vec::new();
+    for probe in &probes {
+        fates.push(match ids.outside(probe.owner) {
+            Some(who) => probe::connect(netns, who, probe.from, probe.to, PATIENCE)?,
+            None => {
+                Fate::Unsent("the pod's users are unknown here; say --pid of one of its processes".to_owned())
+            }
+        });
+    }
+    let after = Counters::read(netns, backend)?;
+    let sent = |fate: &Fate| !matches!(fate, Fate::Unsent(_));
+    let counted_by = |probe: &Probe| -> Vec<Counter> {
+        probe.counted_by.iter().filter_map(|(place, rule)| after.find(*place, rule)).collect()
+    };
+    let counted: Vec<Vec<Counter>> = probes.iter().map(counted_by).collect();
+    let ours = |counter: &Counter| {
+        let counts = |counters: &&Vec<Counter>| counters.iter().any(|other| after.same(other, counter));
+        let sent = counted.iter().zip(&fates).filter(|(_, fate)| sent(fate)).map(|(counters, _)| counters);
+        sent.filter(counts).count() as u64
+    };
+    let mut witnesses = Vec::new();
+    for (probe, fate) in probes.into_iter().zip(fates.iter().cloned()) {
+        let rises = probe.counted_by.iter().filter_map(|(place, rule)| {
+            let (then, now) = (before.find(*place, rule)?, after.find(*place, rule)?);
+            Some(Rise { ours: ours(&now), by: now.packets.saturating_sub(then.packets), counter: now })
+        });
+        let rises: Vec<Rise> = rises.collect();
+        let whole = rises.len() == probe.counted_by.len();
+        witnesses.push(Witness { probe, fate, rises, whole });
+    }
+    Ok(witnesses)
+}

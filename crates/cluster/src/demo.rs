@@ -26,7 +26,8 @@ use crate::args::Demo;
 use crate::cli::Outcome;
 use anyhow::Context;
 use millrace_core::dialect::listing;
-use millrace_core::rules::{Family, Plan, RuleSet, Table, plan};
+use millrace_core::policy::Verdict;
+use millrace_core::rules::{Family, RuleSet, Table, plan};
 use millrace_core::settings::Families;
 use pods::Part;
 use process::Privileges;
@@ -64,12 +65,9 @@ pub(crate) fn run(args: &Demo, out: &mut impl Write) -> anyhow::Result<Outcome> 
     let verified = prove(&world, &ledgers, out)?;
     let all = world.pods.len();
     if args.keep {
-        let path = |key: &str| node::path(key);
-        writeln!(
-            out,
-            "{}",
-            report::look(&path("productpage-v1"), &world.directory(), &cni, &path(pods::VISITOR))
-        )?;
+        let (productpage, visitor) = (node::path("productpage-v1"), node::path(pods::VISITOR));
+        writeln!(out, "{verified} of {all} pods are verified.")?;
+        writeln!(out, "{}", report::look(&productpage, &world.directory(), &cni, &visitor))?;
         out.flush()?;
         world.wait()?;
     }
@@ -164,14 +162,11 @@ fn prove(world: &World, ledgers: &BTreeMap<String, Ledger>, out: &mut impl Write
 fn evidence(world: &World, at: usize, found: &Found, ledger: &Ledger) -> anyhow::Result<Evidence> {
     let live = &world.pods[at];
     let part = live.member.part;
+    let families = if world.v6 { Families::Both } else { Families::V4 };
     let planned = match part {
-        Part::Mesh | Part::Excluded => {
-            let families = if world.v6 { Families::Both } else { Families::V4 };
-            plan::plan(&live.member.settings, families)
-        }
-        Part::Outside => Plan::default(),
+        Part::Mesh | Part::Excluded => plan::plan(&live.member.settings, families).rules,
+        Part::Outside => RuleSet::default(),
     };
-    let planned: RuleSet = planned.rules;
     let (rules, accepted) = world.counts(at)?;
     let witnesses =
         Witnesses { rules: rules - live.probed, proxy: accepted - live.accepted, programs: ledger.counts };
@@ -195,9 +190,9 @@ fn evidence(world: &World, at: usize, found: &Found, ledger: &Ledger) -> anyhow:
 /// no stamp is outside, only that it is.
 fn words(live: &Live) -> (String, String) {
     let decided = match (live.member.decision.verdict, live.member.part) {
-        (millrace_core::policy::Verdict::Redirect, _) => "redirected".to_owned(),
-        (millrace_core::policy::Verdict::Skip(_), Part::Outside) => "passed".to_owned(),
-        (millrace_core::policy::Verdict::Skip(reason), _) => format!("passed, {reason}"),
+        (Verdict::Redirect, _) => "redirected".to_owned(),
+        (Verdict::Skip(_), Part::Outside) => "passed".to_owned(),
+        (Verdict::Skip(reason), _) => format!("passed, {reason}"),
     };
     let done = match &live.event {
         None => "nothing it told of".to_owned(),

@@ -16,6 +16,9 @@ use std::path::Path;
 
 /// Puts `plan` into effect in `netns`, in place of what is ours there. Doing so again changes nothing.
 ///
+/// Ours are our chains, jumps to them, and rules at hooks as `plan` has them. A rule at a hook that only an earlier,
+/// different plan had cannot be told from somebody else's (M11): clear by that plan first.
+///
 /// `memory` is a file on tmpfs in which the node's answer to [`Choice::Auto`] is kept.
 pub fn apply(netns: &NetNs, plan: &Plan, choice: Choice, memory: Option<&Path>) -> Result<Backend, Error> {
     let order = Order::new(netns, choice, memory)?;
@@ -29,7 +32,10 @@ pub fn apply(netns: &NetNs, plan: &Plan, choice: Choice, memory: Option<&Path>) 
     {
         memory::remember(memory, backend);
     }
-    applied
+    match applied {
+        Err(Error::Refused(refusals)) if is_owner_match(netns, &refusals) => Err(Error::OwnUsers(refusals)),
+        applied => applied,
+    }
 }
 
 /// What `netns` holds, by the backend that would have written it. Looking makes no table.
@@ -109,6 +115,13 @@ fn first_of(backends: &[Backend], act: impl Fn(Backend) -> Result<(), Refusal>) 
     Err(Error::Refused(refusals))
 }
 
+/// Whether it is for its users that xtables refused this namespace.
+fn is_owner_match(netns: &NetNs, refusals: &[(Backend, Refusal)]) -> bool {
+    let xtables =
+        refusals.iter().all(|(backend, refusal)| *backend != Backend::Nftables && refusal.leaves_hope());
+    xtables && netns.has_foreign_owner().unwrap_or(false)
+}
+
 fn put(backend: Backend, rules: &RuleSet) -> Result<(), Refusal> {
     match netfilter::dialect(backend) {
         Some(dialect) => dialect.apply(rules).map_err(Refusal::Netfilter),
@@ -147,6 +160,8 @@ pub enum Error {
     Routes(routes::Error),
     /// What each backend that was tried says.
     Refused(Vec<(Backend, Refusal)>),
+    /// The same, in a namespace with users of its own, by backends that cannot match those.
+    OwnUsers(Vec<(Backend, Refusal)>),
 }
 
 /// Why one backend did not do it.
@@ -188,14 +203,23 @@ impl fmt::Display for Error {
         match self {
             Error::NetNs(error) => write!(f, "{error}"),
             Error::Routes(error) => write!(f, "{error}"),
-            Error::Refused(refusals) => {
-                for (number, (backend, refusal)) in refusals.iter().enumerate() {
-                    write!(f, "{}backend {backend}: {refusal}", if number > 0 { "; " } else { "" })?;
-                }
-                Ok(())
+            Error::Refused(refusals) => list(f, refusals),
+            Error::OwnUsers(refusals) => {
+                list(f, refusals)?;
+                f.write_str(
+                    "; the pod has users of its own (hostUsers: false), which only nf_tables can match: use backend \
+                     auto or nftables",
+                )
             }
         }
     }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, refusals: &[(Backend, Refusal)]) -> fmt::Result {
+    for (number, (backend, refusal)) in refusals.iter().enumerate() {
+        write!(f, "{}backend {backend}: {refusal}", if number > 0 { "; " } else { "" })?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for Refusal {
@@ -219,3 +243,53 @@ impl fmt::Display for Errors {
 impl std::error::Error for Error {}
 impl std::error::Error for Refusal {}
 impl std::error::Error for Errors {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_core::dialect::batch::Act;
+    use rustix::io::Errno;
+    use std::cell::RefCell;
+
+    fn lack() -> Refusal {
+        Refusal::Netfilter(netfilter::Error::Refused { act: Act::Begin, cause: Errno::OPNOTSUPP })
+    }
+
+    /// Which backends are asked, and what comes of it, when each answers so.
+    fn check(answers: &[Option<Refusal>], asked: &[Backend], ends: Result<Backend, usize>) {
+        let was_asked = RefCell::new(Vec::new());
+        let outcome = first_of(&Backend::ALL, |backend| {
+            was_asked.borrow_mut().push(backend);
+            answers[was_asked.borrow().len() - 1].clone().map_or(Ok(()), Err)
+        });
+        assert_eq!(was_asked.into_inner(), asked);
+        match outcome {
+            Ok(backend) => assert_eq!(Ok(backend), ends),
+            Err(Error::Refused(refusals)) => assert_eq!(Err(refusals.len()), ends),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn the_next_backend_is_asked_only_where_the_kernel_lacks_something() {
+        use Backend::{Iptables, Nftables};
+        let contended = Refusal::Netfilter(netfilter::Error::Contended);
+        let not_allowed =
+            Refusal::Netfilter(netfilter::Error::Refused { act: Act::Begin, cause: Errno::PERM });
+        check(&[None], &[Iptables], Ok(Iptables));
+        check(&[Some(lack()), None], &[Iptables, Nftables], Ok(Nftables));
+        check(&[Some(contended)], &[Iptables], Err(1));
+        check(&[Some(lack()), Some(not_allowed)], &[Iptables, Nftables], Err(2));
+        check(&[Some(lack()), Some(lack()), Some(lack())], &Backend::ALL, Err(3));
+    }
+
+    #[test]
+    fn a_refusal_tells_what_was_refused_and_the_way_out() {
+        let error = Error::Refused(vec![(Backend::Iptables, lack())]);
+        assert_eq!(
+            error.to_string(),
+            "backend iptables: the kernel refused to commit the rules as a whole: Operation not supported (os error \
+             95); this kernel does not have what that needs; load its module or choose another backend"
+        );
+    }
+}

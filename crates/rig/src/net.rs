@@ -35,6 +35,14 @@ pub fn missing<'a>(programs: &[(&'a str, &'a str)]) -> Option<(&'a str, &'a str)
     programs.iter().copied().find(|(program, _)| !has(program))
 }
 
+/// Whether we are root over enough users to be anybody in a namespace: in one made by `unshare -Ur` root is alone.
+pub fn has_users() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let first = map.lines().next().unwrap_or_default();
+    let count = first.split_whitespace().last().and_then(|count| count.parse::<u32>().ok());
+    rustix::process::geteuid().is_root() && count.is_some_and(|count| count > 2 * SHIFT)
+}
+
 /// A network namespace of its own, gone when dropped.
 #[derive(Debug)]
 pub struct Namespace {

@@ -192,6 +192,7 @@ fn a_refusal_names_the_rule_and_changes_nothing() {
     let text = error.to_string();
     assert!(text.contains("rule"), "{text}");
     assert!(text.contains("ISTIO_OUTPUT") && text.contains("Invalid argument"), "{text}");
+    assert!(text.ends_with("use backend auto or nftables"), "{text}");
     assert_eq!(namespace.sh("nft list ruleset"), "");
 }
 

@@ -98,6 +98,9 @@ pub(crate) struct Live {
     /// The network namespace of a process.
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
+    /// The network namespace of a container, by the beginning of its id.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["netns", "pid"])]
+    pub(crate) container: Option<String>,
 }
 
 /// Follow one packet through the rules, step by step, to where it ends up.
@@ -252,6 +255,8 @@ pub(crate) enum Form {
     Iptables,
     /// What iptables-restore takes and iptables-save prints.
     IptablesSave,
+    /// In the words of nft, for reading.
+    Nft,
     /// For programs, with reasons.
     Json,
     /// The settings instead of rules.

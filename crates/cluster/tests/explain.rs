@@ -66,6 +66,30 @@ fn golden_json() {
 }
 
 #[test]
+fn the_demos_own_manifest_is_fit_for_the_mesh() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/demo/bookinfo.yaml");
+    let output = millrace(&["explain", "-f", file, "--assume-injected"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success() && !text.contains("complaints"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.ends_with(": redirected")).count(), 6, "{text}");
+}
+
+#[test]
+fn rules_in_the_words_of_each_tool() {
+    let check = |form: &str, says: &str| {
+        let output = millrace(&["rules", "--family=6", "-o", form]);
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert!(output.status.success() && text.contains(says), "{form}: {text}");
+    };
+    check("iptables", "redir ports 15006");
+    check("iptables-save", "-A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports 15006");
+    check("nft", "redirect to :15006");
+    check("json", "\"origin\": \"R2\"");
+    check("reasons", "R2: captured inbound TCP goes to the proxy's inbound listener");
+    check("settings", "inboundPort=15006");
+}
+
+#[test]
 fn reads_standard_input() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_millrace"))
         .args(["explain", "-f", "-", "-n", "elsewhere"])

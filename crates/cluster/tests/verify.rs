@@ -1,10 +1,13 @@
 //! `millrace verify` and `millrace trace` on live network namespaces, by the built program.
 
 use millrace_core::dialect::{Backend, Choice};
+use millrace_core::record::{Key, Record};
 use millrace_core::rules::plan::plan;
 use millrace_core::settings::{Families, Settings};
+use millrace_core::stamp::{self, Stamp};
 use millrace_host::backend;
 use millrace_host::netns::NetNs;
+use millrace_host::records::Records;
 use millrace_rig::absent;
 use millrace_rig::net::lab::{Lab, WORLD};
 use millrace_rig::net::{self, Namespace};
@@ -106,4 +109,36 @@ fn a_packet_is_followed_through_live_rules() {
     redirect(&lab.pod, &Settings::default(), Choice::Only(Backend::Iptables));
     let (status, text) = millrace(&lab.pod, "trace", &to);
     assert!(status == 0 && text.ends_with("outcome: redirected to port 15001\n"), "{text}");
+}
+
+#[test]
+fn the_record_of_the_attachment_says_what_is_to_be_verified() {
+    if !runs("the_record_of_the_attachment_says_what_is_to_be_verified") {
+        return;
+    }
+    let lab = Lab::new();
+    let settings = Settings { outbound_port: 16001, ..Settings::default() };
+    let backend = redirect(&lab.pod, &settings, Choice::Auto);
+    let state = std::env::temp_dir().join(format!("millrace-verify-{}", std::process::id()));
+    std::fs::create_dir_all(&state).expect("a folder");
+    let record = Record {
+        key: Key { network: "n".to_owned(), container: "c".to_owned(), interface: "eth0".to_owned() },
+        netns: lab.pod.path().to_str().expect("a plain path").to_owned(),
+        namespace: "shop".to_owned(),
+        name: "web".to_owned(),
+        uid: None,
+        stamp: stamp::write(&Stamp::Redirect(Box::new(settings))),
+        families: Families::Both,
+        backend,
+    };
+    Records::below(&state).keep(&record).expect("the record is kept");
+    let (status, text) = millrace(&lab.pod, "verify", &format!("--state-dir {} -o json", state.display()));
+    std::fs::remove_dir_all(&state).expect("the folder goes");
+    assert_eq!(status, 0, "{text}");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("one JSON document");
+    assert_eq!(report["settingsFrom"], "the record of shop/web, eth0");
+    assert_eq!(report["verified"], true);
+    assert_eq!(report["traffic"][0]["port"], 16001);
+    let probes = report["probes"].as_array().expect("a list");
+    assert!(probes.len() == 4 && probes.iter().all(|probe| probe["seen"] == true), "{text}");
 }

@@ -5,7 +5,7 @@
 mod args;
 pub mod container;
 mod report;
-mod words;
+pub mod words;
 
 use crate::backend;
 use crate::netns::NetNs;

@@ -4,10 +4,11 @@ use super::{Outcome, reasons, source};
 use crate::args::{Form, Rules};
 use anyhow::Result;
 use millrace_core::complaint::Complaint;
-use millrace_core::dialect::{listing, text};
+use millrace_core::dialect::{Backend, listing, text};
 use millrace_core::knobs;
 use millrace_core::rules::plan::plan;
 use millrace_core::rules::{Content, Family, Observed, ObservedRule, Rule, RuleSet, Table};
+use millrace_host::inspect::words;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
@@ -25,10 +26,11 @@ pub(crate) fn run(args: &Rules, out: &mut dyn Write) -> Result<Outcome> {
                 reasons::write(out, &rules, family)?;
             }
         }
-        Form::Iptables => {
-            for &family in shown {
-                write_listing(out, &rules, family)?;
-            }
+        Form::Iptables => write_tables(out, &rules, shown, listing::list)?,
+        Form::Nft => {
+            let words =
+                |observed: &_, family, table| words::table(Backend::Nftables, observed, family, table);
+            write_tables(out, &rules, shown, words)?;
         }
         Form::IptablesSave => {
             for &family in shown {
@@ -47,21 +49,23 @@ pub(crate) fn run(args: &Rules, out: &mut dyn Write) -> Result<Outcome> {
     Ok(Outcome::when(!complaints.iter().any(|complaint| complaint.fatal)))
 }
 
-/// The tables that are not empty, as `iptables -t TABLE -L -n -v --line-numbers -x` lists them before any packet came.
-fn write_listing(out: &mut dyn Write, rules: &RuleSet, family: Family) -> Result<()> {
+/// The tables that are not empty, as they are before any packet came.
+fn write_tables(
+    out: &mut dyn Write,
+    rules: &RuleSet,
+    families: &[Family],
+    table_as_text: impl Fn(&Observed, Family, Table) -> String,
+) -> Result<()> {
     let untouched =
         |rule: &Rule| ObservedRule { handle: 0, packets: 0, bytes: 0, content: Content::Known(rule.clone()) };
     let chains = rules.iter().map(|(place, rules)| (place, rules.iter().map(untouched).collect()));
     let observed = Observed { chains: chains.collect(), ..Observed::default() };
-    for table in Table::ALL {
-        if observed.chains.keys().any(|place| (place.family, place.table) == (family, table)) {
-            writeln!(
-                out,
-                "# {} {}\n{}",
-                reasons::name(family),
-                table.name(),
-                listing::list(&observed, family, table)
-            )?;
+    for &family in families {
+        for table in Table::ALL {
+            if rules.iter().any(|(place, _)| (place.family, place.table) == (family, table)) {
+                let text = table_as_text(&observed, family, table);
+                writeln!(out, "# {} {}\n{text}", reasons::name(family), table.name())?;
+            }
         }
     }
     Ok(())

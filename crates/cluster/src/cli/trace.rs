@@ -27,8 +27,8 @@ const CLIENT_PORT: u16 = 40_000;
 /// Follows the packet.
 pub(crate) fn run(args: &Trace, out: &mut dyn Write) -> Result<Outcome> {
     let packet = packet(args)?;
-    if let Some(netns) = live::open(&args.live)? {
-        return follow_live(&netns, &packet, args.output, out);
+    if let Some(opened) = live::open(&args.live)? {
+        return follow_live(&opened.netns, &packet, args.output, out);
     }
     let (settings, complaints) = source::settings(&args.source)?;
     for complaint in &complaints {

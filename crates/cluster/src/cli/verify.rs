@@ -26,13 +26,15 @@ use wanted::Wanted;
 
 /// Verifies the namespace.
 pub(crate) fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
-    let netns = live::open(&args.live)?.context("say which network namespace: --netns PATH or --pid PID")?;
+    let opened = live::open(&args.live)?;
+    let opened = opened.context("say which network namespace, by --netns, --pid or --container")?;
+    let netns = opened.netns;
     let wanted = wanted::of(args, &netns)?;
     let rules = plan(&wanted.settings, wanted.families).rules;
     let found = backend::inspect(&netns)?;
     let mut verified = Verified::new(&netns, &wanted, &rules, &found);
     if let Some(backend) = verified.backend.filter(|_| verified.is_intact() && !args.no_probes) {
-        let ids = Ids::of(&netns, args.live.pid)?;
+        let ids = Ids::of(&netns, opened.pid)?;
         verified.witnesses = probes::send(&netns, &ids, Probe::choose(&wanted, &rules), backend)?;
     }
     let outcome = Outcome::when(verified.is_well(args.no_probes));

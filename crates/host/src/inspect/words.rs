@@ -11,7 +11,7 @@ use millrace_core::settings::PortRange;
 use std::fmt::Write;
 
 /// One table.
-pub(super) fn table(backend: Backend, observed: &Observed, family: Family, table: Table) -> String {
+pub fn table(backend: Backend, observed: &Observed, family: Family, table: Table) -> String {
     let kind = match family {
         Family::V4 => "ip",
         Family::V6 => "ip6",

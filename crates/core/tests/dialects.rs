@@ -6,7 +6,7 @@ mod generate;
 mod pretend;
 
 use generate::{config, families, settings};
-use millrace_core::dialect::expressions::{Expression, verdict};
+use millrace_core::dialect::expressions::{self, Expression, verdict};
 use millrace_core::dialect::wire::Writer;
 use millrace_core::dialect::{Batch, iptables, nftables};
 use millrace_core::rules::plan::plan;
@@ -54,6 +54,15 @@ impl Dialect {
 
 proptest! {
     #![proptest_config(config())]
+
+    #[test]
+    fn an_expression_comes_back(fields in any::fields()) {
+        let mut w = Writer::default();
+        fields.expression().write(&mut w);
+        let bytes = w.finish();
+        let read: Vec<_> = expressions::read(&bytes).collect();
+        prop_assert_eq!(read, [Ok(fields.expression())]);
+    }
 
     #[test]
     fn iptables_reads_what_it_wrote(settings in settings(), families in families()) {

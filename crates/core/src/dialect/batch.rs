@@ -196,3 +196,48 @@ pub(crate) fn header(family: u8, resource: u16) -> [u8; 4] {
     let [high, low] = resource.to_be_bytes();
     [family, 0, high, low]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::{ACK, messages};
+    use super::*;
+
+    const AT: At = At { family: "ip", table: "nat" };
+
+    #[track_caller]
+    fn check(act: Act, words: &str) {
+        assert_eq!(act.to_string(), words);
+    }
+
+    #[test]
+    fn an_act_says_what_was_to_be_done_and_where() {
+        let chain = "ISTIO_OUTPUT";
+        check(Act::Rule { at: AT, chain, number: 3 }, "add rule 3 of chain ISTIO_OUTPUT of table ip nat");
+        check(Act::Chain { does: Does::Empty, at: AT, chain }, "empty chain ISTIO_OUTPUT of table ip nat");
+        check(Act::Table { does: Does::Make, at: AT }, "make table ip nat");
+        check(Act::Begin, "commit the rules as a whole");
+    }
+
+    #[test]
+    fn only_the_last_message_between_begin_and_end_is_acknowledged() {
+        let mut builder = Builder::begin(Some(7), 2);
+        for _ in 0..2 {
+            builder
+                .message(Act::Table { does: Does::Make, at: AT }, message::NEW_TABLE, 0, 2)
+                .string(1, "nat");
+        }
+        let batch = builder.end();
+        let asks = |message: Result<super::super::wire::Message<'_>, _>| {
+            message.map(|m| (m.sequence, m.flags & ACK))
+        };
+        let asked: Vec<_> = messages(&batch.bytes).map(asks).collect();
+        assert_eq!(asked, [Ok((0, 0)), Ok((1, 0)), Ok((2, ACK)), Ok((3, 0))]);
+        assert_eq!((batch.last(), batch.is_empty()), (Some(2), false));
+    }
+
+    #[test]
+    fn a_batch_that_does_nothing_says_so() {
+        let batch = Builder::begin(None, 0).end();
+        assert_eq!((batch.last(), batch.is_empty()), (None, true));
+    }
+}

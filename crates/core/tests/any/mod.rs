@@ -1,6 +1,7 @@
 //! Any rules that the vocabulary can say, with any numbers in them, for laws of dialects.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use millrace_core::dialect::expressions::{Expression, Order};
 use millrace_core::rules::{
     Chain, ConnectionState, Family, Match, Place, Protocol, Rule, RuleSet, Table, Verdict,
 };
@@ -124,4 +125,50 @@ pub(crate) fn rules() -> impl Strategy<Value = RuleSet> {
         }
         rules
     })
+}
+
+/// The fields of any expression; see [`Fields::expression`].
+#[derive(Clone, Debug)]
+pub(crate) struct Fields {
+    kind: usize,
+    numbers: [u32; 4],
+    bytes: [Vec<u8>; 2],
+    name: String,
+    flag: bool,
+}
+
+pub(crate) fn fields() -> impl Strategy<Value = Fields> {
+    let bytes = || vec(any::<u8>(), 1..=16);
+    (0usize..KINDS, any::<[u32; 4]>(), [bytes(), bytes()], "[a-zA-Z_]{1,20}", any::<bool>())
+        .prop_map(|(kind, numbers, bytes, name, flag)| Fields { kind, numbers, bytes, name, flag })
+}
+
+const KINDS: usize = 17;
+
+impl Fields {
+    /// The expression with these fields. No verdict register is loaded: that would be a verdict.
+    pub(crate) fn expression(&self) -> Expression<'_> {
+        let [a, b, c, d] = self.numbers;
+        let (register, not) = (a.max(1), self.flag);
+        let (value, other, name) = (self.bytes[0].as_slice(), self.bytes[1].as_slice(), self.name.as_bytes());
+        match self.kind {
+            0 => Expression::Meta { key: b, register },
+            1 => Expression::SetMeta { key: b, register },
+            2 => Expression::Payload { base: b, offset: c, length: d, register },
+            3 => Expression::Compare { register, not, value },
+            4 => Expression::Bound { register, is: if not { Order::Below } else { Order::AtLeast }, value },
+            5 => Expression::Range { register, not, from: value, to: other },
+            6 => Expression::Bitwise { from: register, to: b, mask: value, xor: other },
+            7 => Expression::Value { register, value },
+            8 => Expression::Verdict { code: -3, chain: Some(name) },
+            9 => Expression::Counter { packets: u64::from(a) << 32 | u64::from(b), bytes: u64::from(c) },
+            10 => Expression::Ct { key: b, register },
+            11 => Expression::SetCt { key: b, register },
+            12 => Expression::Redirect { register },
+            13 => Expression::Tproxy { family: b, register },
+            14 => Expression::Lookup { set: name, id: not.then_some(c), register, not },
+            15 => Expression::Match { name, revision: b, info: value },
+            _ => Expression::Target { name, revision: b, info: value },
+        }
+    }
 }

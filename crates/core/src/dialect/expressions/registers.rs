@@ -1,6 +1,8 @@
 //! What a rule has loaded so far. The kernel has four registers of 16 bytes, or, by other numbers, sixteen of 4 in
 //! the same place; a load that overlaps an earlier one makes it void.
 
+use super::{ct, meta};
+
 /// What registers hold.
 #[derive(Default)]
 pub(super) struct Registers {
@@ -31,11 +33,13 @@ impl Fact {
         }
     }
 
-    /// How many words it takes, at most: of meta facts, only names of interfaces take more than one.
+    /// How many words it takes, or may take if it is none of ours.
     fn words(&self) -> u32 {
         match self {
             Fact::Payload { length, .. } => length.div_ceil(4).clamp(1, WORDS),
             Fact::Value(value) => u32::try_from(value.len().div_ceil(4)).unwrap_or(WORDS).clamp(1, WORDS),
+            Fact::Meta(meta::MARK | meta::SKUID | meta::SKGID | meta::NFPROTO | meta::L4PROTO) => 1,
+            Fact::Ct(ct::STATE | ct::MARK | ct::ZONE) => 1,
             Fact::Meta(_) | Fact::Ct(_) => 4,
         }
     }
@@ -76,5 +80,42 @@ fn place(register: u32) -> Option<u32> {
         1..=4 => Some((register - 1) * 4),
         FIRST_WORD..=23 => Some(register - FIRST_WORD),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What register `asked` holds after these loads.
+    #[track_caller]
+    fn check(loads: &[(u32, Fact)], asked: u32, expected: Option<&Fact>) {
+        let mut registers = Registers::default();
+        for (register, fact) in loads {
+            registers.load(*register, fact.clone()).expect("a register");
+        }
+        assert_eq!(registers.get(asked).map(|loaded| &loaded.fact), expected);
+    }
+
+    #[test]
+    fn a_register_by_its_old_and_its_new_number_is_one() {
+        check(&[(1, Fact::Meta(meta::MARK))], 8, Some(&Fact::Meta(meta::MARK)));
+        check(&[(12, Fact::Meta(meta::MARK))], 2, Some(&Fact::Meta(meta::MARK)));
+    }
+
+    #[test]
+    fn a_load_voids_what_it_overlaps_and_nothing_else() {
+        let (word, name) = (Fact::Meta(meta::L4PROTO), Fact::Meta(meta::OIFNAME));
+        check(&[(9, word.clone()), (1, name.clone())], 9, None);
+        check(&[(1, name.clone()), (9, word.clone())], 1, None);
+        check(&[(8, word.clone()), (9, Fact::Ct(ct::STATE))], 8, Some(&word));
+        check(&[(1, word.clone()), (2, name)], 1, Some(&word));
+    }
+
+    #[test]
+    fn a_register_that_does_not_exist_holds_nothing() {
+        for register in [0, 5, 7, 24, u32::MAX] {
+            assert_eq!(Registers::default().load(register, Fact::Ct(ct::MARK)), None);
+        }
     }
 }

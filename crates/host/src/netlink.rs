@@ -4,6 +4,7 @@
 //! than [`PATIENCE`] for an answer, never keeps more than [`LARGEST_DUMP`] of one, and says so when it would.
 
 use millrace_core::dialect::wire;
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::sockopt::{self, Timeout};
@@ -44,7 +45,8 @@ impl Socket {
         let kind = (AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC);
         let file = rustix::net::socket_with(kind.0, kind.1, kind.2, protocol).map_err(Error::Open)?;
         sockopt::set_socket_timeout(&file, Timeout::Recv, Some(PATIENCE)).map_err(Error::Open)?;
-        Ok(Socket { file, inbox: vec![0; INBOX] })
+        // Not filled with zeros: an acknowledgement touches the first of its pages only.
+        Ok(Socket { file, inbox: Vec::with_capacity(INBOX) })
     }
 
     /// Sends messages and waits until each that asks for an acknowledgement has one.
@@ -138,8 +140,9 @@ impl Socket {
 
     /// The next datagram, into the inbox.
     fn take(&mut self) -> Result<usize, Error> {
+        self.inbox.clear();
         let received = rustix::io::retry_on_intr(|| {
-            rustix::net::recv(&self.file, self.inbox.as_mut_slice(), RecvFlags::TRUNC)
+            rustix::net::recv(&self.file, spare_capacity(&mut self.inbox), RecvFlags::TRUNC)
         });
         match received {
             Ok((length, whole)) if length == whole => Ok(length),

@@ -1,6 +1,7 @@
 //! `millrace verify` and `millrace trace` on live network namespaces, by the built program.
 
 use millrace_core::dialect::{Backend, Choice};
+use millrace_core::knobs;
 use millrace_core::record::{Key, Record};
 use millrace_core::rules::plan::plan;
 use millrace_core::settings::{Families, Settings};
@@ -14,9 +15,9 @@ use millrace_rig::net::{self, Namespace};
 use std::process::Command;
 
 /// Whether the test `name` can run here; says why not otherwise.
-fn runs(name: &str) -> bool {
+fn runs(name: &str, programs: &[(&str, &str)]) -> bool {
     let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
-    match net::missing(&net::NEEDS) {
+    match net::missing(&[&net::NEEDS, programs].concat()) {
         Some((what, how)) => absent::not_run(name, what, how),
         None if !root => absent::not_run(name, "root", "sudo make test"),
         None => return true,
@@ -42,7 +43,7 @@ fn millrace(pod: &Namespace, command: &str, args: &str) -> (i32, String) {
 
 #[test]
 fn a_redirected_pod_is_verified_by_probes_of_both_families() {
-    if !runs("a_redirected_pod_is_verified_by_probes_of_both_families") {
+    if !runs("a_redirected_pod_is_verified_by_probes_of_both_families", &[]) {
         return;
     }
     for backend in [Backend::Iptables, Backend::Nftables, Backend::Text] {
@@ -68,7 +69,7 @@ fn a_redirected_pod_is_verified_by_probes_of_both_families() {
 
 #[test]
 fn a_pod_with_its_own_users_is_verified_as_its_own_users() {
-    if !runs("a_pod_with_its_own_users_is_verified_as_its_own_users") {
+    if !runs("a_pod_with_its_own_users_is_verified_as_its_own_users", &[]) {
         return;
     }
     let lab = Lab::around(Namespace::shifted());
@@ -79,8 +80,32 @@ fn a_pod_with_its_own_users_is_verified_as_its_own_users() {
 }
 
 #[test]
+fn probes_are_found_for_settings_of_every_kind() {
+    if !runs("probes_are_found_for_settings_of_every_kind", &[]) {
+        return;
+    }
+    for set in [
+        "--set mode=TPROXY --set dropInvalid=true",
+        "--set dnsCapture=all",
+        "--set includeOutboundIPRanges=10.0.0.0/8,fd00::/8",
+        "--set includeOutboundIPRanges= --set includeOutboundPorts=7000",
+        "--set includeOwnerGroups=4000,4001 --set excludeOutboundUIDs=65534",
+        "--set excludeOutboundPorts=80,443 --set proxyUIDs=1337,1338 --set excludeInterfaces=net1",
+    ] {
+        let lab = Lab::new();
+        let items = set.split("--set ").filter_map(|item| item.trim().split_once('='));
+        let (settings, complaints) = knobs::read(items);
+        assert_eq!(complaints, []);
+        redirect(&lab.pod, &settings, Choice::Auto);
+        let (status, text) = millrace(&lab.pod, "verify", set);
+        assert_eq!(status, 0, "{set}: {text}");
+        assert_eq!(text.matches("probe     ✓").count(), 4, "{set}: {text}");
+    }
+}
+
+#[test]
 fn what_is_not_as_planned_is_named() {
-    if !runs("what_is_not_as_planned_is_named") {
+    if !runs("what_is_not_as_planned_is_named", &[]) {
         return;
     }
     let lab = Lab::new();
@@ -98,8 +123,22 @@ fn what_is_not_as_planned_is_named() {
 }
 
 #[test]
+fn rules_that_see_no_traffic_are_not_enough() {
+    if !runs("rules_that_see_no_traffic_are_not_enough", &[("nft", "apt-get install nftables")]) {
+        return;
+    }
+    let lab = Lab::new();
+    redirect(&lab.pod, &Settings::default(), Choice::Only(Backend::Iptables));
+    // Somebody else's table, before ours: every rule of ours is as planned, and nothing reaches them.
+    lab.pod.sh("nft 'table inet other { chain early { type filter hook output priority -300; tcp dport 80 drop; }; }'");
+    let (status, text) = millrace(&lab.pod, "verify", "--set profile=istio");
+    assert!(status == 1 && text.contains("none missing, none foreign"), "{text}");
+    assert!(text.contains("✗ outbound IPv4") && text.contains("✓ inbound IPv4"), "{text}");
+}
+
+#[test]
 fn a_packet_is_followed_through_live_rules() {
-    if !runs("a_packet_is_followed_through_live_rules") {
+    if !runs("a_packet_is_followed_through_live_rules", &[]) {
         return;
     }
     let lab = Lab::new();
@@ -113,7 +152,7 @@ fn a_packet_is_followed_through_live_rules() {
 
 #[test]
 fn the_record_of_the_attachment_says_what_is_to_be_verified() {
-    if !runs("the_record_of_the_attachment_says_what_is_to_be_verified") {
+    if !runs("the_record_of_the_attachment_says_what_is_to_be_verified", &[]) {
         return;
     }
     let lab = Lab::new();

@@ -142,35 +142,36 @@ pub(super) struct Witness {
     whole: bool,
 }
 
-/// By how much a counter rose, and how many of our probes are in that.
+/// By how much a counter rose: by 1 for the probe, and by what the pod's own traffic added meanwhile.
 struct Rise {
     counter: Counter,
     by: u64,
-    ours: u64,
 }
 
 impl Witness {
     /// Whether it was sent and every rule counted it.
     pub(super) fn is_seen(&self) -> bool {
-        !matches!(self.fate, Fate::Unsent(_))
-            && self.whole
-            && self.rises.iter().all(|rise| rise.by >= rise.ours)
+        self.is_sent() && self.whole && self.rises.iter().all(|rise| rise.by > 0)
     }
 
     /// Whether nothing speaks against the redirection. A probe that finds no route is not sent, which is the
     /// network's affair.
     pub(super) fn is_well(&self) -> bool {
-        matches!(self.fate, Fate::Unsent(_)) || self.is_seen()
+        !self.is_sent() || self.is_seen()
+    }
+
+    fn is_sent(&self) -> bool {
+        !matches!(self.fate, Fate::Unsent(_))
     }
 
     pub(super) fn json(&self) -> Value {
-        let counters = self.rises.iter().map(|Rise { counter, by, ours }| {
+        let counters = self.rises.iter().map(|Rise { counter, by }| {
             json!({
                 "family": reasons::name(counter.place.family),
                 "chain": counter.place.chain.name(),
                 "number": counter.number,
                 "rise": by,
-                "ours": ours,
+                "ours": u64::from(self.is_sent()),
             })
         });
         json!({
@@ -203,38 +204,26 @@ impl fmt::Display for Witness {
     }
 }
 
-/// Sends the probes and says what the counters of `backend` made of them.
+/// Sends the probes, one after the other, and says what the counters of `backend` made of each.
 pub(super) fn send(netns: &NetNs, ids: &Ids, probes: Vec<Probe>, backend: Backend) -> Result<Vec<Witness>> {
-    let before = Counters::read(netns, backend)?;
-    let mut fates = Vec::new();
-    for probe in &probes {
-        fates.push(match ids.outside(probe.owner) {
+    let mut before = Counters::read(netns, backend)?;
+    let mut witnesses = Vec::new();
+    for probe in probes {
+        let fate = match ids.outside(probe.owner) {
             Some(who) => probe::connect(netns, who, probe.from, probe.to, PATIENCE)?,
             None => {
                 Fate::Unsent("the pod's users are unknown here; say --pid of one of its processes".to_owned())
             }
-        });
-    }
-    let after = Counters::read(netns, backend)?;
-    let sent = |fate: &Fate| !matches!(fate, Fate::Unsent(_));
-    let counted_by = |probe: &Probe| -> Vec<Counter> {
-        probe.counted_by.iter().filter_map(|(place, rule)| after.find(*place, rule)).collect()
-    };
-    let counted: Vec<Vec<Counter>> = probes.iter().map(counted_by).collect();
-    let ours = |counter: &Counter| {
-        let counts = |counters: &&Vec<Counter>| counters.iter().any(|other| after.same(other, counter));
-        let sent = counted.iter().zip(&fates).filter(|(_, fate)| sent(fate)).map(|(counters, _)| counters);
-        sent.filter(counts).count() as u64
-    };
-    let mut witnesses = Vec::new();
-    for (probe, fate) in probes.into_iter().zip(fates.iter().cloned()) {
+        };
+        let after = Counters::read(netns, backend)?;
         let rises = probe.counted_by.iter().filter_map(|(place, rule)| {
             let (then, now) = (before.find(*place, rule)?, after.find(*place, rule)?);
-            Some(Rise { ours: ours(&now), by: now.packets.saturating_sub(then.packets), counter: now })
+            Some(Rise { by: now.packets.saturating_sub(then.packets), counter: now })
         });
         let rises: Vec<Rise> = rises.collect();
         let whole = rises.len() == probe.counted_by.len();
         witnesses.push(Witness { probe, fate, rises, whole });
+        before = after;
     }
     Ok(witnesses)
 }

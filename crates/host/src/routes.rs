@@ -79,7 +79,7 @@ impl fmt::Display for Error {
             Act::Clear => "clear",
             Act::Find => "look for",
         };
-        write!(f, "cannot {act} {}: ", InWords(self.route))?;
+        write!(f, "cannot {act} {}: ", self.route)?;
         match self.cause {
             netlink::Error::Refused { cause, .. } => {
                 write!(f, "{}; {}", io::Error::from(cause), way_out(cause))
@@ -96,24 +96,6 @@ enum Act {
     Set,
     Clear,
     Find,
-}
-
-/// A route as `ip` would be told of it.
-struct InWords(Route);
-
-impl fmt::Display for InWords {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flag = |family| if family == Family::V4 { "-4" } else { "-6" };
-        match self.0 {
-            Route::InboundSourceAddress => f.write_str("address ::6/128 on lo"),
-            Route::Rule { family, mark, table, preference } => {
-                write!(f, "`ip {} rule` fwmark {mark} lookup {table} pref {preference}", flag(family))
-            }
-            Route::LocalDefault { family, table } => {
-                write!(f, "`ip {} route` local default dev lo table {table}", flag(family))
-            }
-        }
-    }
 }
 
 fn way_out(cause: Errno) -> &'static str {

@@ -1,6 +1,6 @@
 //! Rules in words, for reports: the same whatever the dialect. Nothing reads them back.
 
-use super::{ConnectionState, Family, Match, Place, Protocol, Rule, Verdict};
+use super::{ConnectionState, Family, Match, Place, Protocol, Route, Rule, Verdict};
 use std::fmt::{Display, Formatter, Result};
 
 impl Display for Rule {
@@ -81,6 +81,22 @@ impl Display for Family {
             Family::V4 => "IPv4",
             Family::V6 => "IPv6",
         })
+    }
+}
+
+impl Display for Route {
+    /// `rule fwmark 1337 lookup 133 pref 1330 (ip -4)`, as `ip` would be told of it.
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let flag = |family| if family == Family::V4 { "ip -4" } else { "ip -6" };
+        match *self {
+            Route::InboundSourceAddress => f.write_str("address ::6/128 on lo"),
+            Route::Rule { family, mark, table, preference } => {
+                write!(f, "rule fwmark {mark} lookup {table} pref {preference} ({})", flag(family))
+            }
+            Route::LocalDefault { family, table } => {
+                write!(f, "route local default dev lo table {table} ({})", flag(family))
+            }
+        }
     }
 }
 

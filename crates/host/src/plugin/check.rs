@@ -1,4 +1,4 @@
-//! CHECK: are the rules that ADD made still there, whole and in order?
+//! CHECK: are the rules that ADD made still there, whole and in order, and the routes they need?
 //!
 //! Rules of others are none of its business (M11), and no record means nothing to check: CRI-O calls it after every ADD,
 //! also for pods that were left alone.
@@ -8,9 +8,9 @@ use crate::backend;
 use crate::netns::NetNs;
 use crate::outcome::Outcome;
 use millrace_core::cni::{Code, Error, Request};
-use millrace_core::rules::Observed;
 use millrace_core::rules::compare::{Drift, Weight, compare};
 use millrace_core::rules::plan::plan;
+use millrace_core::rules::{Observed, Route};
 use millrace_core::stamp::{self, Stamp};
 use std::path::Path;
 
@@ -37,12 +37,14 @@ pub(super) fn check(request: &Request) -> Result<Outcome, Error> {
     let failed = |cause: String| Error::new(Code::Io, format!("cannot check {}: {cause}", path.display()));
     let netns = NetNs::open(path).map_err(|error| failed(error.to_string()))?;
     let found = backend::inspect(&netns).map_err(|error| failed(error.to_string()))?;
-    let planned = plan(&settings, record.families).rules;
+    let plan = plan(&settings, record.families);
+    let missing = backend::missing_routes(&netns, &plan).map_err(|error| failed(error.to_string()))?;
+    let planned = &plan.rules;
     // The text backend's rules may be found by netlink, so it matters that they are there, not by whom they are seen.
-    let mut drift = compare(&planned, &Observed::default());
+    let mut drift = compare(planned, &Observed::default());
     for (backend, observed) in &found {
-        let seen = compare(&planned, observed);
-        if seen.is_intact() {
+        let seen = compare(planned, observed);
+        if seen.is_intact() && missing.is_empty() {
             return Ok(Outcome { notes, ..Outcome::default() });
         }
         if *backend == record.backend {
@@ -55,14 +57,15 @@ pub(super) fn check(request: &Request) -> Result<Outcome, Error> {
         format!(" of {}/{}", record.namespace, record.name)
     };
     let message = format!("the redirection{pod} in {} is not what ADD made", path.display());
-    Err(Error::new(Code::Drift, message).because(broken(&drift)))
+    Err(Error::new(Code::Drift, message).because(broken(&drift, &missing)))
 }
 
 /// What is broken, the first few in words.
-fn broken(drift: &Drift) -> String {
+fn broken(drift: &Drift, missing: &[Route]) -> String {
     const SHOWN: usize = 5;
     let broken = drift.findings.iter().filter(|finding| finding.weight() == Weight::Broken);
-    let all: Vec<String> = broken.map(ToString::to_string).collect();
+    let routes = missing.iter().map(|route| format!("missing: {route}"));
+    let all: Vec<String> = broken.map(ToString::to_string).chain(routes).collect();
     let more = all.len().saturating_sub(SHOWN);
     let mut text = all.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("; ");
     if more > 0 {

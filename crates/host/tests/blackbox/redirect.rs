@@ -99,6 +99,13 @@ fn an_ipv6_address_in_the_result_brings_both_families() {
     call.stdin = text(&node.config("1.0.0"), Some(result), Some(&stamped()));
     call.run().ok();
     check(&pod, Families::Both);
+
+    let checked = call.with("CNI_COMMAND", "CHECK");
+    assert_eq!(checked.run().ok(), "");
+    pod.sh("ip addr del ::6/128 dev lo");
+    let (code, message) = checked.run().error("1.0.0");
+    assert_eq!(code, 101, "{message}");
+    assert!(message.contains("missing: address ::6/128 on lo"), "{message}");
 }
 
 #[test]

@@ -118,6 +118,7 @@ fn same_identity(pod: &Pod, settings: &Settings, complaints: &mut Vec<Complaint>
 mod tests {
     use super::*;
     use crate::settings::{Dns, Inbound, Mode, Outbound, OwnerGroups};
+    use proptest::prelude::*;
 
     fn pod(annotations: &[(&str, &str)]) -> Pod {
         let annotations =
@@ -336,5 +337,20 @@ mod tests {
         );
         check(STAMP_ANNOTATION, "{}", &[]);
         check("prometheus.io/port", "9", &[]);
+    }
+
+    proptest! {
+        #![proptest_config(crate::laws::config())]
+
+        /// Whatever is written, it is read: with a fatal complaint, or into settings that read back from their own text.
+        #[test]
+        fn what_is_taken_can_be_written_down(index in 0..KNOBS.len(), text in "[0-9a-fot.,:/*\\- ]{0,20}|\\PC{0,9}") {
+            let (settings, complaints) = settings_of(&pod(&[(KNOBS[index].annotations[0], &text)]));
+            if !complaints.iter().any(|complaint| complaint.fatal) {
+                let written = crate::knobs::write(&settings);
+                let (again, _) = crate::knobs::read(written.iter().map(|(key, text)| (*key, text.as_str())));
+                prop_assert_eq!(again, settings);
+            }
+        }
     }
 }

@@ -105,8 +105,7 @@ impl Kernel {
         let handle = self.handle;
         let list = fields.get(&4).copied().unwrap_or_default().to_vec();
         let table = self.tables.get_mut(&(family, name(1).expect("a table"))).ok_or("ENOENT")?;
-        let known: Vec<Name> = table.keys().cloned().collect();
-        if jumps(&list).iter().any(|target| !known.contains(target)) {
+        if jumps(&list).iter().any(|target| !table.contains_key(target)) {
             return Err("ENOENT");
         }
         let chain = table.get_mut(&name(2).expect("a chain")).ok_or("ENOENT")?;

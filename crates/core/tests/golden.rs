@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 #[test]
-fn every_case_gets_its_rules() {
+fn golden_rules_of_every_case() {
     for case in cases() {
         let plan = case.plan();
         check(&case.folder.join("v4.txt"), &text::write(&plan.rules, Family::V4));

@@ -63,7 +63,7 @@ fn without_counters(line: &str) -> String {
 fn ways(name: &str) -> impl Iterator<Item = Way> {
     Way::ALL.into_iter().filter(move |way| {
         let programs: Vec<_> = way.programs().iter().chain(IPTABLES).copied().collect();
-        runs(&format!("{name} ({way:?})"), &programs)
+        runs(name, &programs)
     })
 }
 

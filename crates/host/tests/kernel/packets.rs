@@ -208,7 +208,7 @@ fn listed() -> Settings {
 /// Every case, both families, every way; all that went otherwise is told at once.
 fn check(name: &str, settings: &Settings, cases: &[&[Case]]) {
     for way in Way::ALL {
-        if runs(&format!("{name} ({way:?})"), way.programs()) {
+        if runs(name, way.programs()) {
             let scene = Scene::new(way, settings);
             let wrong = play(&scene, way, cases);
             assert!(wrong.is_empty(), "{way:?}: {wrong:#?}");

@@ -8,8 +8,6 @@ fn main() {
     if var("CARGO_CFG_TARGET_ENV").as_deref() != Ok("musl") {
         return;
     }
-    // musl reads packed relocations since 1.2.4; glibc would want a newer linker's word for it.
-    println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     // Cargo does not tell the profile, but only `cni` optimises for size.
     if matches!(var("OPT_LEVEL").as_deref(), Ok("s" | "z")) {
         let script = format!("{}/no-unwinding.ld", var("CARGO_MANIFEST_DIR").unwrap_or_default());

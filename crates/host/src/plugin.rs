@@ -59,7 +59,7 @@ fn serve(get: impl Fn(&str) -> Option<String>, stdin: impl Read, start: Instant)
 
 fn read(stdin: impl Read) -> Result<Vec<u8>, Error> {
     // Most calls fit, so that one read and one end are all.
-    let mut bytes = Vec::with_capacity(16 << 10);
+    let mut bytes = Vec::with_capacity(4 << 10);
     let read = stdin.take(request::LONGEST_INPUT as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| {
         Error::new(Code::Io, format!("error reading from stdin: {error}"))

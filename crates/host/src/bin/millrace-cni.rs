@@ -5,7 +5,7 @@
 use millrace_core::cni::version::Version;
 use millrace_host::outcome::Outcome;
 use millrace_host::{init, inspect, plugin};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -50,7 +50,7 @@ fn cni() -> ExitCode {
         finish(&outcome);
         std::process::exit(i32::from(outcome.status));
     }));
-    finish(&plugin::run(variable, std::io::stdin().lock()))
+    finish(&plugin::run(variable, Input))
 }
 
 fn finish(outcome: &Outcome) -> ExitCode {
@@ -58,9 +58,31 @@ fn finish(outcome: &Outcome) -> ExitCode {
         // A closed standard error is no reason to fail a pod.
         let _ = writeln!(std::io::stderr(), "millrace-cni: {}", note.replace(char::is_control, " "));
     }
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(outcome.stdout.as_bytes()).and_then(|()| stdout.flush());
-    if written.is_ok() { ExitCode::from(outcome.status) } else { ExitCode::FAILURE }
+    match Output.write_all(outcome.stdout.as_bytes()) {
+        Ok(()) => ExitCode::from(outcome.status),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Standard input and output without std's buffers: what is read and written is whole already, and each page that a
+/// buffer takes is a fault in every pod's start.
+struct Input;
+struct Output;
+
+impl Read for Input {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        Ok(rustix::io::read(rustix::stdio::stdin(), into)?)
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {
+        Ok(rustix::io::write(rustix::stdio::stdout(), from)?)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn about() {

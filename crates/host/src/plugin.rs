@@ -21,10 +21,9 @@ use std::time::Instant;
 /// Serves one call: standard output is one JSON value, or nothing where the specification wants nothing. `get` answers for a variable of the environment; `stdin` is read only when the verb needs it.
 pub fn run(get: impl Fn(&str) -> Option<String>, stdin: impl Read) -> Outcome {
     let start = Instant::now();
-    let never_fails = get("CNI_COMMAND").as_deref() == Some(Verb::Del.name());
-    match serve(get, stdin, start) {
+    match serve(&get, stdin, start) {
         Ok(outcome) => outcome,
-        Err(error) if never_fails => {
+        Err(error) if get("CNI_COMMAND").as_deref() == Some(Verb::Del.name()) => {
             Outcome { notes: vec![format!("DEL went on: {error}")], ..Outcome::default() }
         }
         Err(error) => Outcome { stdout: reply::error(&error), notes: vec![error.to_string()], status: 1 },

@@ -97,5 +97,6 @@ fn about() {
 }
 
 fn variable(name: &str) -> Option<String> {
-    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    let value = std::env::var_os(name)?;
+    Some(value.into_string().unwrap_or_else(|value| value.to_string_lossy().into_owned()))
 }

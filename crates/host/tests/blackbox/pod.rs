@@ -39,9 +39,13 @@ fn init_redirects_its_own_namespace_and_validates_all_directions() {
     if lacks("init_redirects_its_own_namespace_and_validates_all_directions", &[]) {
         return;
     }
-    for more in
-        ["", "-m TPROXY", "--redirect-dns --capture-all-dns --drop-invalid", "-g 1337,1338 -u 1337,1338"]
-    {
+    for more in [
+        "",
+        "-m TPROXY",
+        "--native-nftables",
+        "--redirect-dns --capture-all-dns --drop-invalid",
+        "-g 1337,1338 -u 1337,1338",
+    ] {
         let pod = pod();
         let words = format!(
             "init -p 15001 -z 15006 -u 1337 -g 1337 -i * -x 10.0.0.0/8 -b * -d 15090,15021 {more} --run-validation"

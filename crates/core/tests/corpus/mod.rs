@@ -4,11 +4,11 @@
 //! it is written and read back.
 
 use millrace_core::cni::{self, Request};
-use millrace_core::dialect::{iptables, text};
+use millrace_core::dialect::{Batch, iptables, nftables, text};
 use millrace_core::knobs::{self, Surroundings};
 use millrace_core::pod::{Container, Pod};
-use millrace_core::rules::removal::removal;
-use millrace_core::rules::{Family, RuleSet};
+use millrace_core::rules::removal::{Removal, removal};
+use millrace_core::rules::{Family, Observed, RuleSet};
 use millrace_core::stamp::{self, Stamp};
 use millrace_core::{ask, conflist, policy, record, status};
 
@@ -23,6 +23,7 @@ pub(crate) const READERS: &[(&str, Reader)] = &[
     ("conflist", conflist),
     ("init_arguments", init_arguments),
     ("iptables_dump", iptables_dump),
+    ("nftables_dump", nftables_dump),
     ("record", record),
     ("save_text", save_text),
     ("stamp", stamp),
@@ -114,13 +115,25 @@ pub(crate) fn record(data: &[u8]) {
     }
 }
 
-/// The kernel's answers to rules found in the tables that iptables uses: whatever is there can be cleared, and made as planned.
+/// The kernel's answers to rules found in the tables that iptables uses.
 pub(crate) fn iptables_dump(data: &[u8]) {
-    let Ok(observed) = iptables::read(data) else { return };
+    if let Ok(observed) = iptables::read(data) {
+        clear_and_plan(&observed, iptables::write);
+    }
+}
+
+/// The kernel's answers to rules found in the table of our own.
+pub(crate) fn nftables_dump(data: &[u8]) {
+    if let Ok(observed) = nftables::read(data) {
+        clear_and_plan(&observed, nftables::write);
+    }
+}
+
+/// Whatever is there can be cleared and made as planned, and nothing is named that was not found (M11).
+fn clear_and_plan(observed: &Observed, write: fn(&RuleSet, &Removal) -> Batch) {
     for planned in [RuleSet::default(), observed.known()] {
-        let ours = removal(&observed, &planned);
-        iptables::write(&planned, &ours);
-        // Nothing is named that was not found (M11).
+        let ours = removal(observed, &planned);
+        write(&planned, &ours);
         for (place, present) in &ours.present {
             let found = &observed.chains[place];
             assert!(present.rules.iter().all(|(handle, _)| found.iter().any(|rule| rule.handle == *handle)));

@@ -33,12 +33,10 @@ struct Done {
 }
 
 pub(super) fn add(mut request: Request, start: Instant) -> Result<Outcome, Error> {
-    let done = guard_own_namespace(&request).and_then(|()| {
-        let mut notes = Vec::new();
-        let fate = decide(&mut request, &mut notes)?;
-        request.complaints.append(&mut notes);
-        carry_out(fate, &mut request)
-    });
+    let mut notes = Vec::new();
+    let fate = decide(&mut request, &mut notes);
+    request.complaints.append(&mut notes);
+    let done = fate.and_then(|fate| carry_out(fate, &mut request));
     tell(&request, &done, start);
     done?;
     Ok(Outcome {
@@ -47,22 +45,6 @@ pub(super) fn add(mut request: Request, start: Instant) -> Result<Outcome, Error
         status: 0,
     })
 }
-
-/// A runtime that names its own namespace would have the node redirected. A path that cannot be looked at is left to
-/// whoever needs it: a pod outside the mesh does not.
-fn guard_own_namespace(request: &Request) -> Result<(), Error> {
-    let netns = &request.environment.netns;
-    let id = |path: &str| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino)).ok();
-    if request.environment.own_namespace_allowed || id(netns).is_none_or(|own| Some(own) != id(OWN_NET)) {
-        return Ok(());
-    }
-    let message = format!("plugin's netns and netns from CNI_NETNS should not be the same: {netns}");
-    Err(Error::new(Code::OwnNamespace, message)
-        .because("the runtime named the network namespace it runs in; CNI_NETNS_OVERRIDE=1 allows that"))
-}
-
-/// `pkg/skel` compares with the thread's; so do we.
-const OWN_NET: &str = "/proc/thread-self/ns/net";
 
 fn decide(request: &mut Request, notes: &mut Vec<String>) -> Result<Fate, Error> {
     let nobody = PodName::default();
@@ -144,6 +126,7 @@ fn redirect(settings: &Settings, stamp: String, request: &mut Request) -> Result
     let netns = NetNs::open(Path::new(&path)).map_err(|error| {
         Error::new(Code::Io, format!("cannot redirect: {error}")).because("nothing was applied")
     })?;
+    guard_own_namespace(request, &netns)?;
     let families = families_of(request, &netns)?;
     let memory = Path::new(&request.entry.state_dir).join("backend");
     let plan = plan(settings, families);
@@ -167,6 +150,19 @@ fn redirect(settings: &Settings, stamp: String, request: &mut Request) -> Result
         request.complaints.push(format!("CHECK will know nothing of it: {error}"));
     }
     Ok(backend)
+}
+
+/// A runtime that names its own namespace would have the node redirected. A pod that is left alone is not asked: nothing
+/// is touched for it, and looking at two namespaces is a good part of what its start costs.
+fn guard_own_namespace(request: &Request, netns: &NetNs) -> Result<(), Error> {
+    let failed = |error: crate::netns::Error| Error::new(Code::Io, format!("cannot redirect: {error}"));
+    if request.environment.own_namespace_allowed || !netns.is_own().map_err(failed)? {
+        return Ok(());
+    }
+    let path = netns.path().display();
+    let message = format!("plugin's netns and netns from CNI_NETNS should not be the same: {path}");
+    Err(Error::new(Code::OwnNamespace, message)
+        .because("the runtime named the network namespace it runs in; CNI_NETNS_OVERRIDE=1 allows that"))
 }
 
 /// The default network's result tells the pod's addresses. Any other interface's tells only its own, and Multus's

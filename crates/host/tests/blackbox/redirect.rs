@@ -75,6 +75,22 @@ fn a_stamped_pod_is_redirected_while_everything_is_down_and_twice_is_once() {
 }
 
 #[test]
+fn the_runtimes_own_namespace_is_redirected_only_when_allowed() {
+    if lacks("the_runtimes_own_namespace_is_redirected_only_when_allowed", &[]) {
+        return;
+    }
+    let (node, pod) = (Node::new(), Namespace::new());
+    let call = add(&node, &pod).with("CNI_NETNS", "/proc/self/ns/net");
+    assert_eq!(pod.within(|| call.run()).error("1.0.0").0, 8);
+    assert!(found(&pod).known().is_empty(), "nothing was touched");
+    for value in ["1", "true", "TRUE"] {
+        let call = call.clone().with("CNI_NETNS_OVERRIDE", value);
+        pod.within(|| call.run()).ok();
+        check(&pod, Families::V4);
+    }
+}
+
+#[test]
 fn the_agents_redirection_is_applied() {
     if lacks("the_agents_redirection_is_applied", &[]) {
         return;

@@ -21,21 +21,22 @@ use std::path::Path;
 ///
 /// `memory` is a file on tmpfs in which the node's answer to [`Choice::Auto`] is kept.
 pub fn apply(netns: &NetNs, plan: &Plan, choice: Choice, memory: Option<&Path>) -> Result<Backend, Error> {
-    let order = Order::new(netns, choice, memory)?;
-    let applied = netns.within(|| {
-        routes::set(&plan.routes)?;
-        first_of(&order.backends, |backend| put(backend, &plan.rules))
-    })?;
-    if let Ok(backend) = applied
-        && order.lasting
-        && backend != order.backends[0]
-    {
-        memory::remember(memory, backend);
-    }
-    match applied {
-        Err(Error::Refused(refusals)) if is_owner_match(netns, &refusals) => Err(Error::OwnUsers(refusals)),
-        applied => applied,
-    }
+    let order = Order::new(choice, memory);
+    let applied = netns.within(|| order.apply(plan))?;
+    order.learn(netns, applied, memory)
+}
+
+/// The same as [`apply`] on the calling thread, which is in `netns` for good afterwards.
+pub fn apply_for_good(
+    netns: &NetNs,
+    plan: &Plan,
+    choice: Choice,
+    memory: Option<&Path>,
+) -> Result<Backend, Error> {
+    let order = Order::new(choice, memory);
+    netns.enter_for_good()?;
+    let applied = order.apply(plan);
+    order.learn(netns, applied, memory)
 }
 
 /// What `netns` holds, by the backend that would have written it. Looking makes no table.
@@ -74,25 +75,48 @@ pub fn clear(netns: &NetNs, plan: &Plan) -> Result<(), Errors> {
 /// Which backends are tried, and in which order.
 struct Order {
     backends: Vec<Backend>,
-    /// Whether the answer holds for the node's next pod.
-    lasting: bool,
 }
 
 impl Order {
-    fn new(netns: &NetNs, choice: Choice, memory: Option<&Path>) -> Result<Order, Error> {
-        match choice {
-            Choice::Only(backend) => Ok(Order { backends: vec![backend], lasting: false }),
-            // xtables' owner match does not load for a namespace of another user namespace (xt_owner.c), by whichever
-            // way it comes; nf_tables' own does.
-            Choice::Auto if netns.has_foreign_owner()? => {
-                Ok(Order { backends: vec![Backend::Nftables], lasting: false })
-            }
+    fn new(choice: Choice, memory: Option<&Path>) -> Order {
+        let backends = match choice {
+            Choice::Only(backend) => vec![backend],
             Choice::Auto => {
                 let mut backends = Backend::ALL.to_vec();
                 let last = memory::recall(memory);
                 backends.sort_by_key(|backend| Some(*backend) != last);
-                Ok(Order { backends, lasting: true })
+                backends
             }
+        };
+        Order { backends }
+    }
+
+    /// In the namespace: what routing needs, then the rules.
+    fn apply(&self, plan: &Plan) -> Result<Backend, Error> {
+        routes::set(&plan.routes)?;
+        first_of(&self.backends, |backend| put(backend, &plan.rules))
+    }
+
+    /// Keeps an answer that holds for the node, and names a refusal by its true cause.
+    ///
+    /// xtables' owner match does not load for a namespace of another user namespace (xt_owner.c), by whichever way it
+    /// comes; nf_tables' own does. That says nothing about the node. Asked only after a refusal: whose a
+    /// namespace is takes as long to find out as a twentieth of the rules, and most are the node's own.
+    fn learn(
+        &self,
+        netns: &NetNs,
+        applied: Result<Backend, Error>,
+        memory: Option<&Path>,
+    ) -> Result<Backend, Error> {
+        match applied {
+            Ok(backend) if backend != self.backends[0] && !netns.has_foreign_owner().unwrap_or(true) => {
+                memory::remember(memory, backend);
+                Ok(backend)
+            }
+            Err(Error::Refused(refusals)) if is_owner_match(netns, &refusals) => {
+                Err(Error::OwnUsers(refusals))
+            }
+            applied => applied,
         }
     }
 }

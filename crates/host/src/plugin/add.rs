@@ -130,10 +130,11 @@ fn redirect(settings: &Settings, stamp: String, request: &mut Request) -> Result
     let families = families_of(request, &netns)?;
     let memory = Path::new(&request.entry.state_dir).join("backend");
     let plan = plan(settings, families);
-    let backend = backend::apply(&netns, &plan, request.entry.backend, Some(&memory)).map_err(|error| {
-        Error::new(Code::Refused, format!("cannot redirect {path}: {error}"))
-            .because("the pod does not start unprotected; the runtime will try again")
-    })?;
+    let backend =
+        backend::apply_for_good(&netns, &plan, request.entry.backend, Some(&memory)).map_err(|error| {
+            Error::new(Code::Refused, format!("cannot redirect {path}: {error}"))
+                .because("the pod does not start unprotected; the runtime will try again")
+        })?;
     let pod = request.environment.pod.clone().unwrap_or_default();
     let record = Record {
         key: key(request),

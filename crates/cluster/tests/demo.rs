@@ -1,13 +1,12 @@
 //! The demo as a person runs it: whole, interrupted, killed, twice at once. After each, nothing of it may be left.
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a loaded machine may need for what takes five seconds.
@@ -15,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// What `--keep` prints last.
 const KEPT: &str = "Ctrl-C takes everything down.";
 
-/// Demos on one machine take turns.
-static TURN: Mutex<()> = Mutex::new(());
+/// Demos on one machine take turns, those of another checkout's tests too: each counts what is left on the machine.
+const TURN: &str = "/run/lock/millrace-demo-tests";
 
 #[test]
 fn a_whole_run_verifies_every_pod_and_leaves_nothing() {
@@ -108,7 +107,7 @@ fn what_is_missing_is_named() {
 }
 
 /// The turn to run a demo, if this machine can.
-fn turn(test: &str) -> Option<MutexGuard<'static, ()>> {
+fn turn(test: &str) -> Option<File> {
     let missing = |what, how| {
         millrace_rig::absent::not_run(test, what, how);
         None
@@ -126,7 +125,9 @@ fn turn(test: &str) -> Option<MutexGuard<'static, ()>> {
     if !plugin().exists() {
         return missing("millrace-cni", "cargo build -p millrace-host");
     }
-    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    let turn = File::create(TURN).expect("/run/lock takes a file");
+    until("a turn among the tests of demos", || turn.try_lock().is_ok());
+    Some(turn)
 }
 
 fn plugin() -> PathBuf {
@@ -164,7 +165,7 @@ fn until(what: &str, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !ready() {
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

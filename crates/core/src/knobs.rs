@@ -124,7 +124,7 @@ pub fn write(settings: &Settings) -> Vec<(&'static str, String)> {
     KNOBS.iter().map(|knob| (knob.key, (knob.write)(&draft))).collect()
 }
 
-/// Reads back what [`write`] wrote. A setting that is not mentioned has its default; a key that is not in the table is
+/// Reads back what [`write()`] wrote. A setting that is not mentioned has its default; a key that is not in the table is
 /// a fatal complaint.
 pub fn read<'a>(items: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Settings, Vec<Complaint>) {
     let mut draft = Draft::of(&Settings::default());

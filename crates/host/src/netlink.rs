@@ -82,7 +82,7 @@ impl Socket {
 
     /// Sends one request that dumps, or that asks for an acknowledgement, and returns the messages it brings, whole.
     ///
-    /// A dump that a change interrupted is begun again, [`DUMPS`] times at most.
+    /// A dump that a change interrupted is begun again, `DUMPS` times at most.
     pub fn dump(&mut self, request: &[u8]) -> Result<Vec<u8>, Error> {
         for _ in 0..DUMPS {
             self.put(request)?;

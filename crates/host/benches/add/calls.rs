@@ -7,7 +7,7 @@ use millrace_core::cni::Entry;
 use millrace_core::dialect::{iptables, text};
 use millrace_core::rules::plan::plan;
 use millrace_core::rules::removal::Removal;
-use millrace_core::rules::{Family, RuleSet};
+use millrace_core::rules::{Family, Plan, RuleSet};
 use millrace_core::settings::{Families, Settings};
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
 use serde_json::{Value, json};
@@ -23,8 +23,8 @@ pub(crate) struct Calls {
     pub(crate) stamped: Call,
     /// A pod of the mesh that the agent must be asked about.
     pub(crate) through_agent: Call,
-    /// The rules of a stamped pod.
-    pub(crate) rules: RuleSet,
+    /// The routes and rules of a stamped pod.
+    pub(crate) plan: Plan,
     /// The batch that a stamped pod's ADD sends.
     pub(crate) batch: Vec<u8>,
     /// The programs others use, for the same rules, both families.
@@ -40,7 +40,7 @@ impl Calls {
         let settings = Settings::default();
         let stamp = stamp::write(&Stamp::Redirect(Box::new(settings.clone())));
         let socket = agent::start(&folder.0, stamp.clone());
-        let rules = plan(&settings, Families::Both).rules;
+        let plan = plan(&settings, Families::Both);
         let request = |annotations: Value| request(&folder.0, &socket, annotations);
         let stamped = add(request(json!({ STAMP_ANNOTATION: stamp, STATUS: STATUS_VALUE })));
         Calls {
@@ -48,13 +48,13 @@ impl Calls {
             outside: add(request(json!({ "kubernetes.io/config.source": "api" }))),
             through_agent: add(request(json!({ STATUS: STATUS_VALUE }))),
             stamped,
-            batch: iptables::write(&rules, &Removal::default()).bytes,
+            batch: iptables::write(&plan.rules, &Removal::default()).bytes,
             beside: vec![
-                ("iptables-legacy-restore", restore("legacy", &rules)),
-                ("iptables-nft-restore", restore("nft", &rules)),
+                ("iptables-legacy-restore", restore("legacy", &plan.rules)),
+                ("iptables-nft-restore", restore("nft", &plan.rules)),
                 ("nft -f", vec![Call::new(&["/usr/sbin/nft", "-f", "-"], batch::NFT)]),
             ],
-            rules,
+            plan,
             _folder: folder,
         }
     }

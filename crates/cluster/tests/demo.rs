@@ -132,7 +132,7 @@ fn turn(test: &str) -> Option<File> {
 
 fn plugin() -> PathBuf {
     let beside = Path::new(env!("CARGO_BIN_EXE_millrace")).with_file_name("millrace-cni");
-    std::env::var_os("MILLRACE_CNI").map_or(beside, PathBuf::from)
+    millrace_rig::plugin::plugin(beside)
 }
 
 fn demo(arguments: &[&str]) -> Command {

@@ -2,6 +2,7 @@
 //!
 //! Every call has a directory of its own for sockets and records; nothing of the machine's is used or changed.
 
+use crate::plugin;
 use millrace_core::ask::{Answer, Question};
 use millrace_core::cni::entry::ANNOTATIONS;
 use millrace_host::socket;
@@ -128,7 +129,7 @@ impl Call {
 
     /// The process, started, with its input still to be written.
     pub(crate) fn spawn(&self) -> std::process::Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace-cni"));
+        let mut command = Command::new(plugin());
         command.env_clear().envs(self.env.iter().map(|(key, value)| (key, value)));
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         pipes.spawn().expect("the binary was built")

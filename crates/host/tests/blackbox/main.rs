@@ -8,6 +8,11 @@ mod redirect;
 use millrace_rig::absent::not_run;
 use millrace_rig::net::{NEEDS, missing};
 
+/// The binary under test.
+fn plugin() -> std::path::PathBuf {
+    millrace_rig::plugin::plugin(env!("CARGO_BIN_EXE_millrace-cni"))
+}
+
 /// Whether namespaces, and the programs named besides, are lacking here; says so of the test if they are.
 fn lacks(test: &str, besides: &[(&str, &str)]) -> bool {
     let missing = missing(&NEEDS).or_else(|| missing(besides));

@@ -1,11 +1,10 @@
 //! `init`, `validate` and `inspect` where they run: inside a pod's namespace, and on its node.
 
-use crate::lacks;
+use crate::{lacks, plugin};
 use millrace_rig::net::Namespace;
 use serde_json::Value;
 use std::process::{Command, Output};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_millrace-cni");
 const TABLES: [(&str, &str); 1] = [("iptables-nft", "apt-get install iptables")];
 /// A pod with addresses of both families that nobody else has, and a way out.
 const WIRED: &str = "ip link add eth0 type bridge; ip link set eth0 up; \
@@ -23,7 +22,7 @@ fn inside(pod: &Namespace, words: &str) -> Output {
 }
 
 fn run(words: &str) -> Output {
-    Command::new(BINARY).args(words.split_whitespace()).env_clear().output().expect("the binary was built")
+    Command::new(plugin()).args(words.split_whitespace()).env_clear().output().expect("the binary was built")
 }
 
 /// What it printed, if it ended with that status.
@@ -96,7 +95,7 @@ fn validate_needs_no_privilege_and_sees_what_its_user_may() {
         let mut command = Command::new("setpriv");
         command
             .args(flags)
-            .arg(BINARY)
+            .arg(plugin())
             .args(words.split_whitespace())
             .env_clear()
             .env("PATH", "/usr/bin:/bin");
@@ -118,7 +117,7 @@ fn validate_goes_round_a_loopback_that_covers_the_hop() {
     let pod = pod();
     let run = |words: &str| {
         pod.within(|| {
-            let mut command = Command::new(BINARY);
+            let mut command = Command::new(plugin());
             command
                 .args(words.split_whitespace())
                 .env_clear()

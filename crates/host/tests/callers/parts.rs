@@ -141,8 +141,7 @@ pub(crate) fn kept() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("callers")
 }
 
-/// The plugin under test: the static binary, else the one Cargo built beside the tests.
+/// The plugin under test.
 pub(crate) fn plugin() -> PathBuf {
-    std::env::var_os("MILLRACE_CNI")
-        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_millrace-cni")), PathBuf::from)
+    millrace_rig::plugin::plugin(env!("CARGO_BIN_EXE_millrace-cni"))
 }

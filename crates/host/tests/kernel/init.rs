@@ -1,7 +1,7 @@
 //! The program as an init container runs it: killed at any moment (M3), and with no more rights than it has there.
 
-use crate::runs;
 use crate::scene::netns_of;
+use crate::{plugin, runs};
 use millrace_core::rules::RuleSet;
 use millrace_core::rules::plan::plan;
 use millrace_core::settings::{Families, Settings};
@@ -26,7 +26,7 @@ const ARGUMENTS: &str =
 
 fn start(pod: &Namespace) -> Child {
     pod.within(|| {
-        let mut init = Command::new(env!("CARGO_BIN_EXE_millrace-cni"));
+        let mut init = Command::new(plugin());
         init.args(ARGUMENTS.split(' ')).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         init.spawn().expect("millrace-cni runs")
     })
@@ -75,8 +75,9 @@ fn an_init_container_needs_no_right_but_net_admin() {
         return;
     }
     let pod = pod();
-    let bounded =
-        ["setpriv", "--inh-caps=-all", "--bounding-set=-all,+net_admin", env!("CARGO_BIN_EXE_millrace-cni")];
+    let plugin = plugin();
+    let plugin = plugin.to_str().expect("a path in text");
+    let bounded = ["setpriv", "--inh-caps=-all", "--bounding-set=-all,+net_admin", plugin];
     let words: Vec<&str> = bounded.into_iter().chain(ARGUMENTS.split(' ')).collect();
     pod.feed(&words, "");
     assert_eq!(held(&pod).len(), plan(&Settings::default(), Families::Both).rules.len());

@@ -13,6 +13,11 @@ mod scene;
 
 use millrace_rig::{absent, net};
 
+/// The program under test.
+fn plugin() -> std::path::PathBuf {
+    millrace_rig::plugin::plugin(env!("CARGO_BIN_EXE_millrace-cni"))
+}
+
 /// Whether the test `name` can run here; says why not otherwise.
 fn runs(name: &str, programs: &[(&str, &str)]) -> bool {
     let needed: Vec<_> = net::NEEDS.iter().chain(programs).copied().collect();

@@ -28,8 +28,9 @@ size: ## the plugin's size, packages, memory and processes against their budgets
 fuzz: ## every reader under the fuzzer for a while; SECONDS_EACH=20 (nightly Rust)
 	@scripts/fuzz $(ARGS)
 
-install-deps: ## installs what all targets need, and nothing else (root)
+install-deps: ## installs what all targets but fuzz need, and nothing else (root)
 	@scripts/install demo test size bench
+	@scripts/envoy
 
 clean: ## removes what was built
 	@cargo clean

@@ -53,11 +53,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("host", &[]),
     ("host::netns", &[]),
     ("host::netlink", &["core::dialect::wire", "host::netns"]),
-    ("host::files", &[]),
     ("host::families", &["core::settings{Families}"]),
     ("host::outcome", &[]),
     ("host::socket", &["core::ask"]),
-    ("host::records", &["core::record", "core::cni", "host::files"]),
+    ("host::records", &["core::record", "core::cni"]),
     (
         "host::backend",
         &["core::*", "host::backend::*", "host::netlink", "host::netns", "host::routes", "host::restore"],
@@ -74,7 +73,6 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "host::netns",
             "host::records",
             "host::socket",
-            "host::files",
             "host::families",
             "host::outcome",
         ],
@@ -171,6 +169,18 @@ fn imports_are_in_the_table() {
             file.imports().into_iter().filter(|import| !row.iter().any(|entry| allows(entry, import)));
         refused.map(|import| format!("{} may not import {import}", file.module)).collect()
     });
+}
+
+#[test]
+fn the_tables_name_modules_that_are_there() {
+    let modules: Vec<String> = sources().iter().map(|file| file.module.clone()).collect();
+    let imported = IMPORTS.iter().flat_map(|(owner, entries)| [owner].into_iter().chain(*entries));
+    let named = imported.chain(PLACES.iter().flat_map(|(_, places, _)| *places));
+    let gone: Vec<&str> = named
+        .map(|entry| entry.split(['{', '*']).next().unwrap_or_default().trim_end_matches("::"))
+        .filter(|name| !modules.iter().any(|module| within(module, name)))
+        .collect();
+    assert!(gone.is_empty(), "no such modules any more: {gone:?}");
 }
 
 #[test]

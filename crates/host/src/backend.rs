@@ -26,15 +26,14 @@ pub fn apply(netns: &NetNs, plan: &Plan, choice: Choice, memory: Option<&Path>) 
     order.learn(netns, applied, memory)
 }
 
-/// The same as [`apply`] on the calling thread, which is in `netns` for good afterwards.
-pub fn apply_for_good(
+/// The same as [`apply`] on the calling thread, which must be in `netns` already.
+pub fn apply_here(
     netns: &NetNs,
     plan: &Plan,
     choice: Choice,
     memory: Option<&Path>,
 ) -> Result<Backend, Error> {
     let order = Order::new(choice, memory);
-    netns.enter_for_good()?;
     let applied = order.apply(plan);
     order.learn(netns, applied, memory)
 }

@@ -16,6 +16,7 @@ use millrace_core::record::Record;
 use millrace_core::rules::plan::plan;
 use millrace_core::settings::{Families, Settings};
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
+use std::fmt::Display;
 use std::path::Path;
 use std::time::Instant;
 
@@ -127,14 +128,12 @@ fn redirect(settings: &Settings, stamp: String, request: &mut Request) -> Result
         Error::new(Code::Io, format!("cannot redirect: {error}")).because("nothing was applied")
     })?;
     guard_own_namespace(request, &netns)?;
-    let families = families_of(request, &netns)?;
+    netns.enter_for_good().map_err(|error| refused(&path, &error))?;
+    let families = families_of(request)?;
     let memory = Path::new(&request.entry.state_dir).join("backend");
     let plan = plan(settings, families);
-    let backend =
-        backend::apply_for_good(&netns, &plan, request.entry.backend, Some(&memory)).map_err(|error| {
-            Error::new(Code::Refused, format!("cannot redirect {path}: {error}"))
-                .because("the pod does not start unprotected; the runtime will try again")
-        })?;
+    let backend = backend::apply_here(&netns, &plan, request.entry.backend, Some(&memory))
+        .map_err(|error| refused(&path, &error))?;
     let pod = request.environment.pod.clone().unwrap_or_default();
     let record = Record {
         key: key(request),
@@ -166,18 +165,19 @@ fn guard_own_namespace(request: &Request, netns: &NetNs) -> Result<(), Error> {
         .because("the runtime named the network namespace it runs in; CNI_NETNS_OVERRIDE=1 allows that"))
 }
 
-/// The default network's result tells the pod's addresses. Any other interface's tells only its own, and Multus's
-/// auxiliary chain tells none; the pod may have IPv6 elsewhere, so the namespace itself is asked.
-fn families_of(request: &Request, netns: &NetNs) -> Result<Families, Error> {
+fn refused(path: &str, error: &dyn Display) -> Error {
+    Error::new(Code::Refused, format!("cannot redirect {path}: {error}"))
+        .because("the pod does not start unprotected; the runtime will try again")
+}
+
+/// A result with an IPv6 address settles it. One without does not: a plugin further up the chain may have given the pod
+/// an interface of which it says nothing (EKS' IPv6 egress does), any other interface than the default network's tells
+/// only its own, and Multus's auxiliary chain tells none. The namespace, in which we are by now, is then asked itself.
+fn families_of(request: &Request) -> Result<Families, Error> {
     match request.families() {
         Some(Families::Both) => Ok(Families::Both),
-        Some(Families::V4) if request.environment.interface == "eth0" => Ok(Families::V4),
-        _ => {
-            let failed =
-                |cause: String| Error::new(Code::Io, format!("cannot tell the pod's addresses: {cause}"));
-            let found = netns.within(families::own).map_err(|error| failed(error.to_string()))?;
-            found.map_err(|error| failed(error.to_string()))
-        }
+        _ => families::own()
+            .map_err(|error| Error::new(Code::Io, format!("cannot tell the pod's addresses: {error}"))),
     }
 }
 

@@ -124,6 +124,18 @@ fn an_ipv6_address_in_the_result_brings_both_families() {
     assert!(message.contains("missing: address ::6/128 on lo"), "{message}");
 }
 
+/// EKS gives an IPv4 pod a way out by IPv6 and copies the interface, but not its address, into the result.
+#[test]
+fn ipv6_addresses_that_the_result_keeps_to_itself_bring_both_families() {
+    if lacks("ipv6_addresses_that_the_result_keeps_to_itself_bring_both_families", &[]) {
+        return;
+    }
+    let (node, pod) = (Node::new(), Namespace::new());
+    pod.sh("ip link add v6if0 type bridge; ip link set v6if0 up; ip addr add fd00::ac:2/128 dev v6if0 nodad");
+    add(&node, &pod).run().ok();
+    check(&pod, Families::Both);
+}
+
 #[test]
 fn multus_auxiliary_chain_redirects_by_the_namespaces_own_addresses() {
     if lacks("multus_auxiliary_chain_redirects_by_the_namespaces_own_addresses", &[]) {

@@ -157,9 +157,15 @@ fn every_deviation_is_in_the_document_with_its_test() {
     let root = FilePath::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("the file is there");
     let document = read("../../docs/deviations.md");
-    let tests = ["tests/deviations.rs", "tests/tools.rs", "src/rules/compare.rs", "src/knobs/of_pod.rs"]
-        .map(read)
-        .concat();
+    let tests = [
+        "tests/deviations.rs",
+        "tests/tools.rs",
+        "src/rules/compare.rs",
+        "src/knobs/of_pod.rs",
+        "../host/tests/kernel/deviations.rs",
+        "../host/tests/kernel/packets.rs",
+    ];
+    let tests = tests.map(read).concat();
     let names = tests.lines().filter_map(|line| line.trim().strip_prefix("fn a")?.strip_suffix("() {"));
     let names: Vec<String> =
         names.filter(|name| name.starts_with(char::is_numeric)).map(|name| format!("a{name}")).collect();
@@ -172,4 +178,12 @@ fn every_deviation_is_in_the_document_with_its_test() {
     for word in named {
         assert!(names.iter().any(|name| name == word), "docs/deviations.md names {word}, which is no test");
     }
+    for letter in (1..=25).map(|number| format!("A{number}")) {
+        let mut words = document.split(|other: char| !other.is_alphanumeric());
+        assert!(words.any(|word| word == letter), "docs/deviations.md says nothing of {letter}");
+    }
+    let table: Vec<&str> = document.lines().skip_while(|line| !line.starts_with('|')).collect();
+    let whole = table.iter().take_while(|line| line.starts_with('|')).count();
+    let all = table.iter().filter(|line| line.starts_with('|')).count();
+    assert_eq!(whole, all, "a line in the middle of the table ends it");
 }

@@ -5,6 +5,7 @@
 mod agree;
 mod apply;
 mod crowd;
+mod deviations;
 mod init;
 mod packets;
 mod rig;

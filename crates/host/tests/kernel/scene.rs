@@ -90,11 +90,11 @@ pub(crate) struct Scene {
 impl Scene {
     /// A pod with `settings`, redirected that way.
     pub(crate) fn new(way: Way, settings: &Settings) -> Scene {
-        Scene::around(Namespace::new(), way, settings)
+        Scene::around(Namespace::new(), way, settings, Families::Both)
     }
 
-    /// A given pod, likewise.
-    pub(crate) fn around(pod: Namespace, way: Way, settings: &Settings) -> Scene {
+    /// A given pod, likewise, with rules for those families.
+    pub(crate) fn around(pod: Namespace, way: Way, settings: &Settings, families: Families) -> Scene {
         let lab = Lab::around(pod);
         lab.second_wire();
         for family in [0, 1] {
@@ -102,7 +102,7 @@ impl Scene {
         }
         way.prepare(&lab.pod);
         let netns = netns_of(&lab.pod);
-        let plan = plan(settings, Families::Both);
+        let plan = plan(settings, families);
         let applied = backend::apply(&netns, &plan, way.choice(), None);
         applied.unwrap_or_else(|error| panic!("{way:?}: {error}"));
         // Only now, since `::6` must be there to be bound to.

@@ -42,9 +42,9 @@ pub(crate) struct Explain {
     /// Decide as if an injector had added its sidecar.
     #[arg(long)]
     pub(crate) assume_injected: bool,
-    /// Show every rule with its reason.
+    /// Leave out the rules, which are otherwise shown each with its reason.
     #[arg(long)]
-    pub(crate) rules: bool,
+    pub(crate) brief: bool,
     /// The families of rules; a pod without an IPv6 address gets 4 only.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) family: Family,

@@ -45,9 +45,9 @@ fn golden_decisions() {
         &["--assume-injected", "--exclude-namespace=kube-system,default"],
         0,
     );
-    check("meshed", "meshed", &["--rules", "--family=4"], 0);
+    check("meshed", "meshed", &["--family=4"], 0);
     check("left-alone", "left-alone", &["--exclude-namespace=default"], 0);
-    check("stamped", "stamped", &["--exclude-namespace=legacy"], 0);
+    check("stamped", "stamped", &["--exclude-namespace=legacy", "--brief"], 0);
 }
 
 #[test]
@@ -55,14 +55,14 @@ fn golden_complaints() {
     check("bad-port", "bad-port", &[], 1);
     check("bad-cidr", "bad-cidr", &[], 1);
     check("star", "star", &[], 1);
-    check("trailing-comma", "trailing-comma", &[], 0);
-    check("uid-clash", "uid-clash", &[], 0);
+    check("trailing-comma", "trailing-comma", &["--brief"], 0);
+    check("uid-clash", "uid-clash", &["--brief"], 0);
     check("slips", "slips", &[], 1);
 }
 
 #[test]
 fn golden_json() {
-    check("meshed-json", "meshed", &["--rules", "--family=6", "-o", "json"], 0);
+    check("meshed-json", "meshed", &["--family=6", "-o", "json"], 0);
 }
 
 #[test]

@@ -39,11 +39,11 @@ pub(crate) fn run(args: &Explain, out: &mut dyn Write) -> Result<Outcome> {
                 if index > 0 {
                     writeln!(out)?;
                 }
-                one.write(out, shown, args.rules)?;
+                one.write(out, shown, args.brief, &explained[..index])?;
             }
         }
         Report::Json => {
-            let pods: Vec<Value> = explained.iter().map(|one| one.json(shown, args.rules)).collect();
+            let pods: Vec<Value> = explained.iter().map(|one| one.json(shown, args.brief)).collect();
             writeln!(out, "{:#}", json!({ "pods": pods }))?;
         }
     }
@@ -60,7 +60,13 @@ struct Explained {
 }
 
 impl Explained {
-    fn write(&self, out: &mut dyn Write, families: &[Family], all: bool) -> Result<()> {
+    fn write(
+        &self,
+        out: &mut dyn Write,
+        families: &[Family],
+        brief: bool,
+        above: &[Explained],
+    ) -> Result<()> {
         let pod = &self.found.pod;
         write!(out, "{} {}/{}: ", self.found.kind, pod.namespace, pod.name)?;
         match self.decision.verdict {
@@ -81,10 +87,15 @@ impl Explained {
         for complaint in &self.complaints {
             writeln!(out, "    {} {complaint}", if complaint.fatal { "fatal" } else { "note " })?;
         }
-        if self.decision.verdict == Verdict::Redirect && !self.refused() {
-            self.write_rules(out, families, all)?;
+        if self.starts_redirected() {
+            self.write_settings(out)?;
+            self.write_rules(out, families, brief, above)?;
         }
         Ok(())
+    }
+
+    fn starts_redirected(&self) -> bool {
+        self.decision.verdict == Verdict::Redirect && !self.refused()
     }
 
     /// A pod whose settings cannot be used as they are meant does not start, rather than start half protected (M1).
@@ -106,17 +117,36 @@ impl Explained {
         Ok(())
     }
 
-    fn write_rules(&self, out: &mut dyn Write, families: &[Family], all: bool) -> Result<()> {
+    fn write_settings(&self, out: &mut dyn Write) -> Result<()> {
         let stated: Vec<_> = self.stated();
         writeln!(out, "  settings{}", if stated.is_empty() { ": as for every pod" } else { "" })?;
         for (key, value) in stated {
             writeln!(out, "    {key}={value}")?;
         }
+        Ok(())
+    }
+
+    /// Rules that a pod above has too are shown once: a manifest's pods often have all the same.
+    fn write_rules(
+        &self,
+        out: &mut dyn Write,
+        families: &[Family],
+        brief: bool,
+        above: &[Explained],
+    ) -> Result<()> {
         let counts: Vec<String> = families.iter().map(|family| self.count(*family)).collect();
-        writeln!(out, "  rules: {}", counts.join(", "))?;
-        if all {
-            for &family in families {
-                reasons::write(out, &self.rules, family)?;
+        write!(out, "  rules: {}", counts.join(", "))?;
+        let same = above.iter().find(|one| one.starts_redirected() && one.rules == self.rules);
+        match same {
+            _ if brief => writeln!(out)?,
+            Some(Explained { found: Found { pod, .. }, .. }) => {
+                writeln!(out, ", as those of {}/{} above", pod.namespace, pod.name)?;
+            }
+            None => {
+                writeln!(out)?;
+                for &family in families {
+                    reasons::write(out, &self.rules, family)?;
+                }
             }
         }
         Ok(())
@@ -133,7 +163,7 @@ impl Explained {
         format!("{} of {}", self.rules.family(family).len(), reasons::name(family))
     }
 
-    fn json(&self, families: &[Family], all: bool) -> Value {
+    fn json(&self, families: &[Family], brief: bool) -> Value {
         let reason = match self.decision.verdict {
             Verdict::Redirect => None,
             Verdict::Skip(reason) => Some(reason),
@@ -162,7 +192,7 @@ impl Explained {
             "settings": Value::Object(settings.collect()),
             "ruleCounts": Value::Object(counts.collect()),
         });
-        if all {
+        if !brief {
             object["rules"] = reasons::json(&self.rules, families);
         }
         object

@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Whom a socket belongs to; all that an owner match looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,10 @@ pub(super) struct Identity {
 /// Why a connection was not seen redirected.
 #[derive(Debug)]
 pub enum Fault {
-    /// The kernel knows no way there.
+    /// The kernel knows no way there, so nothing was sent.
     NoRoute,
+    /// It was sent out of the pod, and a router said that it knows no way there.
+    Left,
     /// It was refused: it went where it was sent, or nobody listens where it was led.
     Refused,
     /// It was accepted by somebody, but not where it should have arrived.
@@ -38,6 +40,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::NoRoute => f.write_str("there is no route"),
+            Fault::Left => f.write_str("the connection left the pod"),
             Fault::Refused => f.write_str("the connection was refused"),
             Fault::Elsewhere => f.write_str("the connection arrived elsewhere"),
             Fault::Silent => f.write_str("the connection got no answer in time"),
@@ -105,19 +108,30 @@ pub(super) fn send(
         Ok(()) | Err(Errno::INPROGRESS) => {}
         Err(error) => return Err(error.into()),
     }
-    await_connected(&socket, deadline)?;
+    await_connected(&socket, deadline).map_err(|fault| match fault {
+        // Of a connection that is under way, only an ICMP answer can say that.
+        Fault::NoRoute => Fault::Left,
+        fault => fault,
+    })?;
     let Some(listener) = listener else {
         // Nobody has the target's address, or listens there: who answered sits at the port.
         return Ok("the proxy listens already");
     };
-    // The handshake is done, so whoever took it has it in his queue.
-    while let Ok(taken) = rustix::net::accept(&listener) {
-        if meant_for(&taken, target.is_ipv4()) == Some(target) {
-            return Ok("it arrived");
+    let deadline = deadline.min(Instant::now() + QUEUED);
+    while is_ready(&listener, PollFlags::IN, deadline)? {
+        match rustix::net::accept(&listener) {
+            Ok(taken) if meant_for(&taken, target.is_ipv4()) == Some(target) => return Ok("it arrived"),
+            // A stranger's, or one that was reset before we got to it.
+            Ok(_) | Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Err(Fault::Elsewhere)
 }
+
+/// How long a connection that its sender calls done may take into its taker's queue: the handshake's last packet goes
+/// through the receiving processor's backlog, which under load is served late.
+const QUEUED: Duration = Duration::from_secs(1);
 
 /// A listener on loopback; `None` if somebody, the proxy, has the port.
 ///
@@ -142,20 +156,26 @@ fn loopback(v4: bool) -> IpAddr {
 }
 
 fn await_connected(socket: &OwnedFd, deadline: Instant) -> Result<(), Fault> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout =
-            Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
-        match poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&timeout)) {
-            Ok(0) => return Err(Fault::Silent),
-            Ok(_) => break,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+    if !is_ready(socket, PollFlags::OUT, deadline)? {
+        return Err(Fault::Silent);
     }
     match sockopt::socket_error(socket)? {
         Ok(()) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether it comes to that before the deadline.
+fn is_ready(socket: &OwnedFd, wanted: PollFlags, deadline: Instant) -> Result<bool, Fault> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout =
+            Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+        match poll(&mut [PollFd::new(socket, wanted)], Some(&timeout)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -171,7 +191,6 @@ fn meant_for(taken: &impl AsFd, v4: bool) -> Option<SocketAddr> {
 mod tests {
     use super::*;
     use std::net::TcpListener;
-    use std::time::Duration;
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(10)

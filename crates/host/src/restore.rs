@@ -76,8 +76,15 @@ fn replace_by(variant: Variant, wanted: &RuleSet, family: Family) -> Result<bool
     if removal.says(wanted) {
         return Ok(false);
     }
-    run::restore(variant, family, &script::replace(&removal, wanted, family))?;
-    Ok(removal.is_empty())
+    let new = removal.is_empty();
+    if let Err(error) = run::restore(variant, family, &script::replace(&removal, wanted, family)) {
+        if new {
+            // Each table is a commit of its own: those before the refused one hold their rules already.
+            drop(clear_by(variant, wanted, family));
+        }
+        return Err(error);
+    }
+    Ok(new)
 }
 
 /// What the legacy tables of the calling thread's namespace hold, if it has any. What the nft variant wrote is

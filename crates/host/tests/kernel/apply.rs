@@ -196,6 +196,24 @@ fn a_refusal_names_the_rule_and_changes_nothing() {
     assert_eq!(namespace.sh("nft list ruleset"), "");
 }
 
+/// The programs commit table by table: `mangle` is done when `nat`, with its owner matches, is refused.
+#[test]
+fn the_text_backend_takes_back_the_tables_before_the_refused_one() {
+    let name = "the_text_backend_takes_back_the_tables_before_the_refused_one";
+    for way in [Way::Text, Way::Legacy] {
+        if !runs(name, way.programs()) || !runs(name, IPTABLES) {
+            return;
+        }
+        let namespace = Namespace::shifted();
+        way.prepare(&namespace);
+        let settings = Settings { drop_invalid: true, ..Settings::default() };
+        let plan = plan(&settings, Families::Both);
+        backend::apply(&netns_of(&namespace), &plan, way.choice(), None).expect_err("owner is refused");
+        let shown = shown(&namespace);
+        assert!(!shown.contains("ISTIO_"), "{way:?}: {shown}");
+    }
+}
+
 /// M8: every part is tried, and every failure told.
 #[test]
 fn clearing_goes_on_after_a_failure_and_tells_all_of_them() {

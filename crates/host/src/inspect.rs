@@ -67,13 +67,17 @@ fn part(form: Form, backend: Backend, observed: &Observed, family: Family, table
 }
 
 fn open(args: &Args) -> Result<NetNs, String> {
-    let netns = match &args.target {
-        Target::Path(path) => NetNs::open(path),
-        Target::Pid(pid) => NetNs::of_pid(*pid),
+    let root = args.root.clone().unwrap_or_else(|| PathBuf::from("/"));
+    // A namespace is only ever opened by an absolute path.
+    let root = std::path::absolute(&root).map_err(|error| format!("--root {}: {error}", root.display()))?;
+    let of_process = |pid: u32| root.join(format!("proc/{pid}/ns/net"));
+    let path = match &args.target {
+        Target::Path(path) => path.clone(),
+        Target::Pid(pid) => of_process(*pid),
         Target::Container(id) => {
-            let roots = Roots::below(args.root.clone().unwrap_or_else(|| PathBuf::from("/")));
-            NetNs::of_pid(container::pid(id, &roots).map_err(|error| error.to_string())?)
+            let roots = Roots::below(root.clone());
+            of_process(container::pid(id, &roots).map_err(|error| error.to_string())?)
         }
     };
-    netns.map_err(|error| error.to_string())
+    NetNs::open(&path).map_err(|error| error.to_string())
 }

@@ -5,6 +5,8 @@ use millrace_rig::net::Namespace;
 use serde_json::Value;
 use std::process::{Command, Output};
 
+/// A process that this machine cannot have: 2^22 is beyond any pid_max.
+const ELSEWHERE: &str = "4194305";
 const TABLES: [(&str, &str); 1] = [("iptables-nft", "apt-get install iptables")];
 /// A pod with addresses of both families that nobody else has, and a way out.
 const WIRED: &str = "ip link add eth0 type bridge; ip link set eth0 up; \
@@ -107,6 +109,22 @@ fn validate_needs_no_privilege_and_sees_what_its_user_may() {
     assert!(notes.contains("IPv6 outbound: ") && notes.contains("IPv4 inbound was not probed"), "{notes}");
     let (_, notes) = said(&as_user(1337, "istio-iptables -u 1337 --run-validation --skip-rule-apply"), 0);
     assert!(notes.contains("IPv4 inbound: "), "{notes}");
+}
+
+/// What comes back from outside, a router's ICMP answer or the word that no neighbour answered, is no lack of a route.
+#[test]
+fn validate_fails_where_what_should_be_captured_leaves_the_pod() {
+    if lacks("validate_fails_where_what_should_be_captured_leaves_the_pod", &[]) {
+        return;
+    }
+    let pod = pod();
+    pod.sh("for f in ipv4 ipv6; do echo 50 > /proc/sys/net/$f/neigh/eth0/retrans_time_ms; done");
+    said(&inside(&pod, "init -u 1337 -g 1337 -b *"), 0);
+    let (_, notes) = said(&inside(&pod, "validate"), 126);
+    assert!(
+        notes.contains("IPv4 outbound traffic is not redirected") && notes.contains("left the pod"),
+        "{notes}"
+    );
 }
 
 #[test]
@@ -221,10 +239,15 @@ fn inspect_finds_a_namespace_by_path_or_container_and_says_what_it_cannot_find()
     let root = std::env::temp_dir().join(format!("millrace-inspect-{}", std::process::id()));
     let task = root.join("run/containerd/io.containerd.runtime.v2.task/k8s.io/c0ffee");
     std::fs::create_dir_all(&task).unwrap();
-    std::fs::write(task.join("init.pid"), pod.pid().to_string()).unwrap();
-    std::os::unix::fs::symlink("/proc", root.join("proc")).unwrap();
-    let (found, _) = said(&run(&format!("inspect containerd://c0f --root {}", root.display())), 0);
-    assert_eq!(found, empty);
+    std::fs::write(task.join("init.pid"), ELSEWHERE).unwrap();
+    // The number is the process's where that /proc is the kernel's, and nobody's here.
+    let process = root.join("proc").join(ELSEWHERE).join("ns");
+    std::fs::create_dir_all(&process).unwrap();
+    std::os::unix::fs::symlink(pod.path(), process.join("net")).unwrap();
+    for target in ["containerd://c0f".to_owned(), format!("--pid {ELSEWHERE}")] {
+        let (found, _) = said(&run(&format!("inspect {target} --root {}", root.display())), 0);
+        assert_eq!(found, empty);
+    }
     let (_, notes) = said(&run(&format!("inspect dead --root {}", root.display())), 1);
     assert!(notes.contains("crictl ps"), "{notes}");
     std::fs::remove_dir_all(&root).unwrap();

@@ -1,6 +1,7 @@
 //! The built `millrace-cni` from outside: as a runtime calls it, as a pod's init container, as a person on the node.
 
 mod call;
+mod dry_run;
 mod pod;
 mod protocol;
 mod redirect;

@@ -163,26 +163,6 @@ fn validate_takes_a_proxy_that_listens_already_as_such() {
 }
 
 #[test]
-fn a_dry_run_is_accepted_by_the_kernel_in_both_families() {
-    if lacks("a_dry_run_is_accepted_by_the_kernel_in_both_families", &TABLES) {
-        return;
-    }
-    let pod = Namespace::new();
-    for more in [
-        "-p 15001 -z 15006 -u 1337 -g 1337 -m REDIRECT -d 15090,15021,15020",
-        "-e 15009 -m TPROXY -t 1400 -r 140 --drop-invalid",
-        "-b 80,8000-8100 -i 10.0.0.0/8,fd00::/8 -x 10.1.0.0/16 -q 53,443 -o 22,9000-9010 -c eth1 -k tap0",
-        "--redirect-dns --capture-all-dns",
-    ] {
-        for (family, tool) in [("4", "iptables-nft-restore"), ("6", "ip6tables-nft-restore")] {
-            let all = if more.contains("-b") { "" } else { "-i * -b *" };
-            let (text, _) = said(&run(&format!("init --dry-run --family {family} {all} {more}")), 0);
-            pod.feed(&[tool, "--test", "--noflush"], &text);
-        }
-    }
-}
-
-#[test]
 fn inspect_shows_what_iptables_shows_and_why() {
     if lacks("inspect_shows_what_iptables_shows_and_why", &TABLES) {
         return;

@@ -7,6 +7,7 @@
 pub mod lab;
 pub mod listen;
 pub mod probe;
+pub mod segment;
 
 use rustix::thread::{Gid, LinkNameSpaceType, Uid};
 use std::fs::File;

@@ -45,6 +45,6 @@ pub(crate) fn counts(rules: &RuleSet, packet: &Packet, before: &Observed, after:
     wrong
 }
 
-fn packets(observed: &Observed, place: Place, number: usize) -> u64 {
+pub(crate) fn packets(observed: &Observed, place: Place, number: usize) -> u64 {
     observed.chains.get(&place).and_then(|rules| rules.get(number - 1)).map_or(0, |rule| rule.packets)
 }

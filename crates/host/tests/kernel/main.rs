@@ -11,6 +11,7 @@ mod packets;
 mod rig;
 mod routes;
 mod scene;
+mod strays;
 
 use millrace_rig::{absent, net};
 

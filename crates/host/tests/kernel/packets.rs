@@ -13,6 +13,9 @@ use millrace_rig::net::probe::{self, Fate};
 use millrace_rig::net::{Namespace, Who};
 use std::net::{IpAddr, SocketAddr};
 
+/// The mark of a transparent proxy's packets, by default.
+const MARK: u32 = 1337;
+
 /// A packet to send, by family, and who is to answer it.
 pub(crate) struct Case {
     says: &'static str,
@@ -29,6 +32,8 @@ enum From {
     PodAt(Who, fn(usize) -> IpAddr),
     /// The world, from an address of its own.
     World(fn(usize) -> IpAddr),
+    /// The pod, from an address that is not its own and with the mark of its proxy (TPROXY).
+    Borrowed(Who, fn(usize) -> IpAddr),
     /// The pod, by UDP.
     Datagram(Who),
 }
@@ -41,12 +46,17 @@ fn web(family: usize) -> SocketAddr {
     SocketAddr::new(WORLD[family], WEB)
 }
 
-fn app(family: usize) -> SocketAddr {
+pub(crate) fn app(family: usize) -> SocketAddr {
     SocketAddr::new(pod(family, false), APP)
 }
 
 fn resolver(family: usize) -> SocketAddr {
     SocketAddr::new(RESOLVER[family], 53)
+}
+
+/// A resolver that no setting names.
+fn unlisted(family: usize) -> SocketAddr {
+    SocketAddr::new(WORLD[family], 53)
 }
 
 fn gateway(family: usize) -> IpAddr {
@@ -125,6 +135,24 @@ const DNS: &[Case] = &[
     case("by TCP too, the agent's own", From::Pod(Who::PROXY), resolver, "resolver"),
 ];
 
+const ALL_RESOLVERS: &[Case] = &[
+    case("a query to whatever resolver goes to the agent", From::Datagram(Who::APP), unlisted, "agent"),
+    case("by TCP too", From::Pod(Who::APP), unlisted, "agent"),
+];
+
+const LISTED_RESOLVERS: &[Case] = &[
+    case("a query to an unlisted resolver reaches it", From::Datagram(Who::APP), unlisted, "elsewhere"),
+    case("by TCP it is a connection like any other", From::Pod(Who::APP), unlisted, "outbound"),
+];
+
+/// What only a transparent proxy does: its hop to the application with the client's address.
+const BORROWED: &[Case] = &[case(
+    "the hop with the client's address reaches the application",
+    From::Borrowed(Who::ROOT_PROXY, |family| WORLD[family]),
+    app,
+    "app",
+)];
+
 const EXCLUDED: &[Case] = &[
     case("an excluded range is reached directly", From::Pod(Who::APP), resolver, "resolver"),
     case("the rest is not", From::Pod(Who::APP), web, "outbound"),
@@ -200,12 +228,16 @@ fn net(text: &str) -> ipnet::IpNet {
     text.parse().expect("a range")
 }
 
+fn net1() -> Interface {
+    Interface::new("net1").expect("a name")
+}
+
 fn excluded() -> Settings {
     Settings {
         exclude_outbound_ranges: vec![net("192.0.2.53/32"), net("2001:db8:2::53/128")],
         exclude_outbound_ports: vec![range(9000, 9999), 15020.into()],
         inbound: Inbound::AllExcept(vec![range(8000, 8999), 15090.into()]),
-        exclude_interfaces: vec![Interface::new("net1").expect("a name")],
+        exclude_interfaces: vec![net1()],
         ..Settings::default()
     }
 }
@@ -261,6 +293,7 @@ fn send(scene: &Scene, case: &Case, family: usize, to: SocketAddr) -> Fate {
     match case.from {
         From::Pod(who) => probe::tcp(&lab.pod, who, None, to),
         From::PodAt(who, from) => probe::tcp(&lab.pod, who, Some(from(family)), to),
+        From::Borrowed(who, from) => probe::borrowed(&lab.pod, who, from(family), MARK, to),
         From::World(from) => probe::tcp(&lab.world, Who::ROOT, Some(from(family)), to),
         From::Datagram(who) => probe::udp(&lab.pod, who, None, to),
     }
@@ -279,12 +312,12 @@ fn packet(case: &Case, family: usize, to: SocketAddr) -> Packet {
         (false, false) => "eth0",
     };
     let source = match case.from {
-        From::PodAt(_, from) | From::World(from) => from(family),
+        From::PodAt(_, from) | From::Borrowed(_, from) | From::World(from) => from(family),
         _ if own(to.ip()) => to.ip(),
         _ => pod(family, second),
     };
     let owner = match case.from {
-        From::Pod(who) | From::PodAt(who, _) | From::Datagram(who) => {
+        From::Pod(who) | From::PodAt(who, _) | From::Borrowed(who, _) | From::Datagram(who) => {
             Some(Owner { uid: who.uid, gid: who.gid })
         }
         From::World(_) => None,
@@ -299,7 +332,7 @@ fn packet(case: &Case, family: usize, to: SocketAddr) -> Packet {
         source_port: 40_000,
         destination_port: to.port(),
         owner,
-        mark: 0,
+        mark: if matches!(case.from, From::Borrowed(..)) { MARK } else { 0 },
         connection_mark: 0,
         state: State::New,
     }
@@ -313,16 +346,29 @@ fn packets_meet_the_default_rules() {
 #[test]
 fn packets_meet_dns_capture() {
     let settings = Settings { dns: Dns::All, ..Settings::default() };
-    check("packets_meet_dns_capture", &settings, &[ALWAYS, DEFAULT, DNS]);
+    check("packets_meet_dns_capture", &settings, &[ALWAYS, DEFAULT, DNS, ALL_RESOLVERS]);
     let servers = RESOLVER.to_vec();
     let settings = Settings { dns: Dns::Servers(servers), ..Settings::default() };
-    check("packets_meet_dns_capture", &settings, &[ALWAYS, DEFAULT, DNS]);
+    check("packets_meet_dns_capture", &settings, &[ALWAYS, DEFAULT, DNS, LISTED_RESOLVERS]);
 }
 
 #[test]
 fn packets_meet_tproxy() {
     let settings = Settings { mode: Mode::Tproxy, ..Settings::default() };
-    check("packets_meet_tproxy", &settings, &[ALWAYS, DEFAULT, NO_DNS]);
+    check("packets_meet_tproxy", &settings, &[ALWAYS, DEFAULT, NO_DNS, BORROWED]);
+}
+
+#[test]
+fn packets_meet_lists_under_tproxy() {
+    let settings = Settings { mode: Mode::Tproxy, ..listed() };
+    check("packets_meet_lists_under_tproxy", &settings, &[ALWAYS, LISTED, BORROWED]);
+}
+
+#[test]
+fn packets_meet_a_virtual_machines_interface_under_tproxy() {
+    let settings = Settings { mode: Mode::Tproxy, reroute_interfaces: vec![net1()], ..Settings::default() };
+    let cases = [ALWAYS, DEFAULT, REROUTED, BORROWED];
+    check("packets_meet_a_virtual_machines_interface_under_tproxy", &settings, &cases);
 }
 
 #[test]
@@ -336,9 +382,10 @@ fn packets_meet_lists() {
 }
 
 #[test]
-fn packets_meet_invalid_dropped() {
+fn packets_that_are_not_invalid_meet_the_same_rules_where_those_are_dropped() {
     let settings = Settings { drop_invalid: true, ..Settings::default() };
-    check("packets_meet_invalid_dropped", &settings, &[ALWAYS, DEFAULT, NO_DNS]);
+    let name = "packets_that_are_not_invalid_meet_the_same_rules_where_those_are_dropped";
+    check(name, &settings, &[ALWAYS, DEFAULT, NO_DNS]);
 }
 
 #[test]
@@ -356,8 +403,7 @@ fn packets_meet_owners() {
 
 #[test]
 fn packets_meet_a_virtual_machines_interface() {
-    let net1 = Interface::new("net1").expect("a name");
-    let settings = Settings { reroute_interfaces: vec![net1], ..Settings::default() };
+    let settings = Settings { reroute_interfaces: vec![net1()], ..Settings::default() };
     check("packets_meet_a_virtual_machines_interface", &settings, &[ALWAYS, DEFAULT, REROUTED]);
 }
 

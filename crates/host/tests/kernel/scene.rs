@@ -148,6 +148,7 @@ fn listeners(lab: &Lab, mode: Mode) -> Vec<Listener> {
         }
         world("second", SECOND_GATEWAY[family], WEB);
         world("resolver", RESOLVER[family], 53);
+        world("elsewhere", WORLD[family], 53);
     }
     all
 }

@@ -42,6 +42,22 @@ pub fn tcp(namespace: &Namespace, who: Who, from: Option<IpAddr>, to: SocketAddr
     })
 }
 
+/// Opens a TCP connection in `namespace` from somebody else's address and with a mark, as a transparent proxy does.
+pub fn borrowed(namespace: &Namespace, who: Who, from: IpAddr, mark: u32, to: SocketAddr) -> Fate {
+    namespace.within_as(who, || {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket opens");
+        // On an IPv6 socket too: both families share the flag (ip_sockglue.c).
+        socket.set_ip_transparent_v4(true).expect("root may be transparent");
+        socket.set_mark(mark).expect("root may mark");
+        socket.set_read_timeout(Some(PATIENCE)).expect("any socket can");
+        socket.bind(&SocketAddr::new(from, 0).into()).expect("a transparent socket takes any address");
+        match socket.connect_timeout(&to.into(), PATIENCE) {
+            Ok(()) => heard(TcpStream::from(socket)),
+            Err(cause) => failed(&cause),
+        }
+    })
+}
+
 /// Sends a datagram in `namespace` as `who`, and accepts an answer only from where it was sent to.
 pub fn udp(namespace: &Namespace, who: Who, from: Option<IpAddr>, to: SocketAddr) -> Fate {
     namespace.within_as(who, || {

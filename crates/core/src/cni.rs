@@ -4,11 +4,13 @@
 //! It reads no environment and no stream, and never interprets what it only passes through (M7).
 
 pub mod entry;
+pub mod previous;
 pub mod reply;
 pub mod request;
 pub mod version;
 
 pub use entry::Entry;
+pub use previous::Previous;
 pub use request::{Attachment, Environment, PodName, Request};
 pub use version::Version;
 

@@ -3,15 +3,16 @@
 //! Never two documents and never an empty success: libcni takes the first for a failure and the second, on ADD, for a
 //! result without addresses.
 
-use super::version::{Version, restate};
-use super::{Code, Error};
-use serde_json::{Map, Value, json};
+use super::version::Version;
+use super::{Code, Error, Previous};
+use serde_json::{Value, json};
 
 /// The result of an ADD: the previous one as it came, in the list's version. Without one, a result that says nothing.
-pub fn result(previous: Option<Map<String, Value>>, version: Version) -> String {
-    let mut result = previous.unwrap_or_default();
-    restate(&mut result, version);
-    line(Value::Object(result))
+pub fn result(previous: Option<Previous>, version: Version) -> String {
+    let Some(previous) = previous else { return line(json!({ "cniVersion": version.as_str() })) };
+    let mut text = previous.stated_in(version);
+    text.push('\n');
+    text
 }
 
 /// The answer to VERSION.

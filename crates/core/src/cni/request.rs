@@ -5,11 +5,11 @@
 //! redirection does not need is not interpreted, and nothing panics, whatever the bytes.
 
 use super::version::Version;
-use super::{Code, Entry, Error, Verb, entry};
+use super::{Code, Entry, Error, Previous, Verb, entry};
 use crate::settings::Families;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 /// What the environment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +59,8 @@ pub struct Request {
     pub version: Version,
     /// The network's name.
     pub network: String,
-    /// `prevResult`, untouched.
-    pub previous: Option<Map<String, Value>>,
+    /// `prevResult`, as it came.
+    pub previous: Option<Previous>,
     /// The pod's annotations; `None` when not known, which is not the same as none.
     pub annotations: Option<BTreeMap<String, String>>,
     /// GC's list of attachments that live; `None` when not known.
@@ -156,11 +156,7 @@ impl Request {
             let message = format!("the configuration on standard input is longer than {LONGEST_INPUT} bytes");
             return Err(Error::new(Code::Io, message));
         }
-        let map = match serde_json::from_slice(stdin) {
-            Ok(Value::Object(map)) => map,
-            Ok(_) => return Err(malformed("it is not an object")),
-            Err(error) => return Err(malformed(&error.to_string())),
-        };
+        let (map, previous) = open(stdin).map_err(|why| malformed(&why))?;
         let version = version_of(&map);
         let told = |error: Error| match version {
             Ok(version) => error.told_in(version),
@@ -168,12 +164,13 @@ impl Request {
         };
         let network = network_name(&map).map_err(told)?;
         let version = version?;
-        Request::of(environment, map, version, network).map_err(|error| error.told_in(version))
+        Request::of(environment, map, previous, version, network).map_err(|error| error.told_in(version))
     }
 
     fn of(
         mut environment: Environment,
         mut map: Map<String, Value>,
+        previous: Option<&RawValue>,
         version: Version,
         network: String,
     ) -> Result<Request, Error> {
@@ -182,38 +179,37 @@ impl Request {
         complaints.append(&mut environment.complaints);
         let annotations = annotations_of(&mut map, &mut complaints);
         let attachments = if environment.verb == Verb::Gc { attachments_of(&map)? } else { None };
-        let previous = previous_of(&mut map, environment.verb, &mut complaints)?;
+        let previous = previous_of(previous, environment.verb, &mut complaints)?;
         Ok(Request { environment, version, network, previous, annotations, attachments, entry, complaints })
     }
 
     /// The address families of the pod, as the chain before us made them; `None` when it says nothing of addresses.
     pub fn families(&self) -> Option<Families> {
-        let result = self.previous.as_ref()?;
-        let interfaces = result.get("interfaces").and_then(Value::as_array);
-        let addresses = result.get("ips").and_then(Value::as_array)?;
-        let mut found = None;
-        for address in addresses {
-            if !is_inside(address, interfaces.map_or(&[], Vec::as_slice)) {
-                continue;
-            }
-            let text = address.get("address").and_then(Value::as_str).unwrap_or_default();
-            match text.split('/').next().unwrap_or_default().parse() {
-                Ok(IpAddr::V6(ip)) if ip.to_ipv4_mapped().is_none() => return Some(Families::Both),
-                Ok(_) => found = Some(Families::V4),
-                Err(_) => {}
-            }
-        }
-        found
+        self.previous.as_ref()?.families()
     }
 }
 
-/// An address is the pod's unless it says that it belongs to an interface outside the sandbox, as `portmap` has it.
-fn is_inside(address: &Value, interfaces: &[Value]) -> bool {
-    let index = address.get("interface").and_then(Value::as_u64);
-    let interface = index.and_then(|index| interfaces.get(usize::try_from(index).ok()?));
-    interface.is_none_or(|interface| {
-        interface.get("sandbox").and_then(Value::as_str).is_some_and(|sandbox| !sandbox.is_empty())
-    })
+/// The members of the object on standard input, and apart from them the one that is usually the longest and of which the
+/// least is needed. Of members with the same name the last counts, as in Go.
+fn open(stdin: &[u8]) -> Result<(Map<String, Value>, Option<&RawValue>), String> {
+    let members: BTreeMap<String, &RawValue> = match serde_json::from_slice(stdin) {
+        Ok(members) => members,
+        Err(_) if serde_json::from_slice::<&RawValue>(stdin).is_ok() => {
+            return Err("it is not an object".to_owned());
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut map = Map::new();
+    let mut previous = None;
+    for (key, raw) in members {
+        if key == "prevResult" {
+            previous = Some(raw);
+        } else {
+            let value = serde_json::from_str(raw.get()).map_err(|error| format!("{key}: {error}"))?;
+            map.insert(key, value);
+        }
+    }
+    Ok((map, previous))
 }
 
 fn malformed(why: &str) -> Error {
@@ -289,18 +285,18 @@ fn annotations_of(
 }
 
 fn previous_of(
-    map: &mut Map<String, Value>,
+    raw: Option<&RawValue>,
     verb: Verb,
     complaints: &mut Vec<String>,
-) -> Result<Option<Map<String, Value>>, Error> {
-    match map.swap_remove("prevResult") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Object(result)) => Ok(Some(result)),
-        Some(_) if verb == Verb::Add => Err(malformed("prevResult is not an object")),
-        Some(_) => {
+) -> Result<Option<Previous>, Error> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(None) };
+    match Previous::of(raw) {
+        None if verb == Verb::Add => Err(malformed("prevResult is not an object")),
+        None => {
             complaints.push("prevResult is not an object; passed over".to_owned());
             Ok(None)
         }
+        previous => Ok(previous),
     }
 }
 

@@ -299,9 +299,14 @@ fn number(map: &Map<String, Value>, key: &str) -> Result<u16, Error> {
 }
 
 fn strings(map: &Map<String, Value>) -> Result<BTreeMap<String, String>, Error> {
-    let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
-    let all: Option<_> = map.iter().map(pair).collect();
-    all.ok_or_else(|| Error::Malformed("an annotation is not a string".to_owned()))
+    let mut all = BTreeMap::new();
+    for (key, value) in map {
+        let Some(text) = value.as_str() else {
+            return Err(Error::Malformed("an annotation is not a string".to_owned()));
+        };
+        all.insert(key.clone(), text.to_owned());
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub fn list(observed: &Observed, family: Family, table: Table) -> String {
     let others = others.map(|chain| (chain.name.as_str(), passed_over(chain.rules)));
     let mut chains: Vec<(&str, String)> = ours.chain(others).collect();
     // The nft variant sorts them by name.
-    chains.sort();
+    chains.sort_unstable();
     for (name, lines) in chains {
         let references = references(observed, family, table, name);
         blocks.push(format!("Chain {name} ({references} references)\n{HEADER}{lines}"));

@@ -8,8 +8,9 @@ use std::fmt;
 
 /// The differences, in the order in which a packet meets them.
 pub fn compare(expected: &RuleSet, observed: &Observed) -> Drift {
-    let planned = expected.iter().map(|(place, _)| place);
-    let places: BTreeSet<Place> = planned.chain(observed.chains.keys().copied()).collect();
+    let mut places = BTreeSet::new();
+    places.extend(expected.iter().map(|(place, _)| place));
+    places.extend(observed.chains.keys());
     let mut findings = Vec::new();
     for place in places {
         let found = observed.chains.get(&place).map_or(&[][..], Vec::as_slice);

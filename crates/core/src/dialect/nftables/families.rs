@@ -1,7 +1,6 @@
 //! Two families in one table: which rules are for both, and which chains a family reaches.
 
 use crate::rules::{Chain, Family, Place, Rule, RuleSet, Table, Verdict};
-use std::collections::BTreeSet;
 
 /// For which families something is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +38,7 @@ pub(super) struct Reach(Vec<((Table, Chain), Scope)>);
 
 impl Reach {
     /// From all jumps there are: table, chain, the family if the rule is for one only, and the chain jumped to.
-    pub(super) fn of(jumps: &BTreeSet<(Table, Chain, Option<Family>, Chain)>) -> Reach {
+    pub(super) fn of(jumps: &[(Table, Chain, Option<Family>, Chain)]) -> Reach {
         let mut reach = Reach(Vec::new());
         loop {
             let mut grown = false;
@@ -62,7 +61,7 @@ impl Reach {
                 _ => None,
             })
         });
-        Reach::of(&jumps.collect())
+        Reach::of(&jumps.collect::<Vec<_>>())
     }
 
     fn add(&mut self, at: (Table, Chain), scope: Scope) -> bool {

@@ -12,7 +12,6 @@ use crate::rules::{
     Table, Verdict,
 };
 use crate::settings::PortRange;
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// What was found.
@@ -56,7 +55,7 @@ pub fn draft(rules: &RuleSet) -> String {
 }
 
 /// All jumps between chains, as the reader of the table would find them.
-fn jumps(observed: &Observed) -> BTreeSet<(Table, Chain, Option<Family>, Chain)> {
+fn jumps(observed: &Observed) -> Vec<(Table, Chain, Option<Family>, Chain)> {
     let rules = observed.chains.iter().flat_map(|(place, rules)| rules.iter().map(move |rule| (place, rule)));
     rules
         .filter_map(|(place, rule)| {

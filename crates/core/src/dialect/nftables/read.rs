@@ -7,7 +7,7 @@ use crate::dialect::expressions::meaning::{Meaning, meaning};
 use crate::rules::{
     Chain, Content, Family, ForeignChain, Observed, ObservedRule, Place, Rule, Table, Verdict,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// `NFPROTO_UNSPEC`: tables of every family.
 const ANY: u8 = 0;
@@ -93,7 +93,7 @@ impl Reader<'_> {
         observed
     }
 
-    fn jumps(&self) -> BTreeSet<(Table, Chain, Option<Family>, Chain)> {
+    fn jumps(&self) -> Vec<(Table, Chain, Option<Family>, Chain)> {
         let lines = self.chains.iter().flat_map(|(at, lines)| lines.iter().map(move |line| (at, line)));
         lines
             .filter_map(|(&(table, chain), line)| match &line.rule.content {

@@ -161,6 +161,7 @@ fn listed_by_us() -> String {
     String::from_utf8_lossy(&ran.expect("the plugin is there").stdout).into_owned()
 }
 
+/// For what no event tells: the end of processes that are not ours, and a lock waited for with a deadline.
 fn until(what: &str, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !ready() {
@@ -201,12 +202,8 @@ impl Kept {
 
     /// Waits for its end; gives its exit code.
     fn end(&mut self) -> Option<i32> {
-        let mut status = None;
-        until("the demo ends", || {
-            status = self.child.try_wait().expect("it is a child of ours");
-            status.is_some()
-        });
-        status.and_then(|status| status.code())
+        let status = millrace_rig::end::within(PATIENCE, &mut self.child);
+        status.unwrap_or_else(|| panic!("the demo ends: not within {PATIENCE:?}")).code()
     }
 }
 

@@ -4,6 +4,7 @@
 //! what the kernel cannot end by itself (a folder for logs, control groups) the next run sweeps up. The machine's own
 //! network, containers and configuration are never touched.
 
+use millrace_rig::end;
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -116,10 +117,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         drop(self.input.take());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while matches!(self.holder.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        end::within(Duration::from_secs(20), &mut self.holder);
         let _ = self.holder.kill();
         let _ = self.holder.wait();
         // They were processes of the node and have ended with it.
@@ -151,7 +149,8 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Asks until there is an answer or `patience` is over.
+/// Asks until there is an answer or `patience` is over. For daemons: their socket is there before they serve, and none
+/// of them tells when it does.
 pub(crate) fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
     loop {

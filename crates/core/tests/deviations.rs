@@ -135,8 +135,20 @@ fn a10_the_routing_rule_is_the_same_each_time() {
 #[test]
 fn a14_a_proxy_known_by_its_group_may_ask_a_resolver_in_the_pod() {
     let settings = Settings { proxy_gids: vec![1337, 1338], dns: Dns::All, ..Settings::default() };
-    check(&settings, &self_call(0, 1338, 53), Outcome::Direct);
-    check(&settings, &self_call(0, 1338, 80), INBOUND);
+    for settings in [settings, Settings { dns: Dns::All, ..tproxy() }] {
+        let gid = settings.proxy_gids[settings.proxy_gids.len() - 1];
+        check(&settings, &self_call(0, gid, 53), Outcome::Direct);
+        check(&settings, &self_call(0, gid, 80), INBOUND);
+    }
+}
+
+#[test]
+fn a14_an_excluded_port_is_left_alone_within_the_pod_under_tproxy_too() {
+    let settings = Settings { exclude_outbound_ports: vec![6379.into()], ..Settings::default() };
+    for settings in [settings.clone(), Settings { mode: Mode::Tproxy, ..settings }] {
+        check(&settings, &self_call(1337, 1337, 6379), Outcome::Direct);
+        check(&settings, &self_call(1337, 1337, 80), INBOUND);
+    }
 }
 
 #[test]

@@ -113,6 +113,9 @@ proptest! {
         // The vendor page's listing is older than the tunnel's exemption.
         let tunnel = packet.destination_port == settings.tunnel_port;
         prop_assert!(!tunnel || settings.profile == Profile::Asm114, "the tunnel was captured");
+        let query = settings.dns != Dns::Off && packet.destination_port == 53;
+        prop_assert!(!query, "a query to a resolver in the pod was captured");
+        prop_assert!(!has(&settings.exclude_outbound_ports, packet.destination_port), "an excluded port was captured");
     }
 
     #[test]

@@ -139,6 +139,9 @@ origins! {
     TproxyKeepMark "T15"
         "the proxy's packets with the client's address keep their mark"
         TPROXY;
+    TproxySpared "T15'"
+        "this outbound port is excluded from capture, for the proxy's calls to its own pod too"
+        NOT_PORTS;
     TproxySelfCall "T16"
         "the proxy's calls to its own pod are marked, to be told from the application's"
         IDS;

@@ -64,11 +64,17 @@ pub(super) fn mangle(chain: Chain, matches: &[Match], verdict: Verdict) -> Optio
         (Output, Verdict::Return, [out, Protocol(Tcp), Mark { not: false, .. }]) if is_lo(out) => {
             Some(Origin::TproxyKeepMark)
         }
-        (Output, Verdict::SetMark(_), [Destination { not: true, .. }, out, Protocol(Tcp), owner])
-            if is_lo(out) && is_owner(owner) =>
-        {
-            Some(Origin::TproxySelfCall)
-        }
+        (
+            Output,
+            Verdict::Return,
+            [out, Protocol(Tcp)] | [out, Protocol(Tcp), DestinationPort { not: false, .. }],
+        ) if is_lo(out) => Some(Origin::TproxySpared),
+        (
+            Output,
+            Verdict::SetMark(_),
+            [Destination { not: true, .. }, out, Protocol(Tcp), owner]
+            | [Destination { not: true, .. }, out, Protocol(Tcp), DestinationPort { not: true, .. }, owner],
+        ) if is_lo(out) && is_owner(owner) => Some(Origin::TproxySelfCall),
         (Output, Verdict::RestoreMark, [Protocol(Tcp), ConnectionMark { not: false, .. }]) => {
             Some(Origin::TproxyRestoreMark)
         }

@@ -5,6 +5,8 @@ use super::{Draft, SELF_CALL_MARK};
 use crate::rules::{Chain, ConnectionState, Rule, Table, Verdict};
 use crate::settings::{Inbound, Interface, Mode, PortRange};
 
+const DNS: u16 = 53;
+
 pub(super) fn plan(draft: &mut Draft<'_>) {
     let settings = draft.settings;
     if settings.drop_invalid {
@@ -91,7 +93,13 @@ fn output(draft: &mut Draft<'_>) {
     }
     // The proxy's packets with the client's own address must keep their mark.
     add(draft, Chain::Output, when().out(&lo).tcp().mark(settings.tproxy_mark).then(Verdict::Return));
-    let call = |draft: &Draft<'_>| -> When { when().not_to(draft.loopback()).out(&lo).tcp() };
+    // Calls that `nat` leaves alone must not get the mark, or ISTIO_INBOUND would take them for calls to capture.
+    for &ports in &settings.exclude_outbound_ports {
+        add(draft, Chain::Output, when().out(&lo).tcp().port(ports).then(Verdict::Return));
+    }
+    let except: &[u16] = if draft.captures_dns() { &[DNS] } else { &[] };
+    let call =
+        |draft: &Draft<'_>| -> When { when().not_to(draft.loopback()).out(&lo).tcp().not_ports(except) };
     let mark = Verdict::SetMark(SELF_CALL_MARK);
     for &uid in &settings.proxy_uids {
         add(draft, Chain::Output, call(draft).uid(uid).then(mark));

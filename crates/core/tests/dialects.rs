@@ -1,17 +1,19 @@
-//! Laws of the two netlink dialects, against a pretended kernel: what is written is read back, replacing and clearing
-//! leave others alone, and no bytes whatever make a reader panic.
+//! Laws of the two netlink dialects, against a pretended kernel: what is written is read back, and means what the text
+//! means; replacing and clearing leave others alone; and no bytes whatever make a reader panic.
 
 mod any;
 mod generate;
 mod pretend;
 
-use generate::{config, families, settings};
+use generate::{config, families, family, packet, settings};
 use millrace_core::dialect::expressions::{self, Expression, verdict};
 use millrace_core::dialect::wire::Writer;
-use millrace_core::dialect::{Batch, iptables, nftables};
+use millrace_core::dialect::{Batch, iptables, nftables, text};
 use millrace_core::rules::plan::plan;
 use millrace_core::rules::removal::{Removal, removal};
+use millrace_core::rules::trace::trace;
 use millrace_core::rules::{Observed, RuleSet};
+use millrace_core::settings::Families;
 use pretend::Kernel;
 use proptest::prelude::*;
 
@@ -116,6 +118,23 @@ proptest! {
     }
 
     #[test]
+    fn m5_all_dialects_lead_a_packet_the_same_way(
+        settings in settings(), (family, packet) in family().prop_flat_map(|family| (Just(family), packet(family))),
+    ) {
+        let planned = plan(&settings, Families::Both).rules;
+        let way = trace(&planned, &packet);
+        let written = text::write(&planned, family);
+        let saved = text::read(&written, family).expect("our own text is readable").known();
+        prop_assert_eq!(&trace(&saved, &packet), &way, "text: {}", written);
+        for (name, dialect) in [("iptables", IPTABLES), ("nftables", NFTABLES)] {
+            let mut kernel = Kernel::default();
+            dialect.replace(&mut kernel, &planned);
+            let held = dialect.observe(&kernel).known();
+            prop_assert_eq!(&trace(&held, &packet), &way, "{}", name);
+        }
+    }
+
+    #[test]
     fn no_bytes_make_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         drop(iptables::read(&bytes));
         drop(nftables::read(&bytes));
@@ -126,7 +145,7 @@ proptest! {
         settings in settings(), damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let mut kernel = Kernel::default();
-        let rules = plan(&settings, millrace_core::settings::Families::V4).rules;
+        let rules = plan(&settings, Families::V4).rules;
         IPTABLES.replace(&mut kernel, &rules);
         NFTABLES.replace(&mut kernel, &rules);
         let mut dump = kernel.dump();

@@ -1,7 +1,9 @@
 //! The attachment records of this node: one small file each, in a directory of a tmpfs that only root may read.
 //!
-//! A record appears whole or not at all, by a temporary file and a rename. There is no fsync: after a power cut neither
-//! the pods nor the tmpfs are there. A record found under a name that is another attachment's is never used or removed.
+//! A record is whole or counts as absent. A first one is written at once under its name, in one piece: killed before
+//! that, its writer leaves an empty file, which is none. One that takes another's place comes by a temporary file
+//! and a rename. There is no fsync: after a power cut neither the pods nor the tmpfs are there. A record found under a
+//! name that is another attachment's is never used or removed.
 
 use millrace_core::record::{self, Key, Record};
 use std::fmt;
@@ -73,21 +75,35 @@ impl Records {
             // Only a hashed name can be another attachment's.
             self.find(&record.key)?;
         }
-        // The runtime calls for one container at a time, so our pid makes the name unique among the living.
+        let text = record.write();
+        let first = self.create(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+        match first {
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => self.replace(&path, &name, &text),
+            Err(cause) => {
+                // Half a record is worse than none.
+                let _ = fs::remove_file(&path);
+                Err(failed("write", &path, cause))
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn replace(&self, path: &Path, name: &str, text: &str) -> Result<(), Error> {
+        // The runtime calls for one container at a time, so our pid makes the name unique among the living; one that
+        // a dead process of that pid left is in the way.
         let temporary = self.folder.join(format!(".{name}.{}", std::process::id()));
-        let written = self.create(&temporary).and_then(|mut file| file.write_all(record.write().as_bytes()));
+        let _ = fs::remove_file(&temporary);
+        let written = self.create(&temporary).and_then(|mut file| file.write_all(text.as_bytes()));
         written.map_err(|cause| failed("write", &temporary, cause))?;
-        fs::rename(&temporary, &path).map_err(|cause| failed("put in place", &path, cause))
+        fs::rename(&temporary, path).map_err(|cause| failed("put in place", path, cause))
     }
 
     /// The record of an attachment, if there is one.
     pub fn find(&self, key: &Key) -> Result<Option<Record>, Error> {
         let path = self.folder.join(key.file_name());
         match read(&path) {
-            Ok(record) if record.key == *key => Ok(Some(record)),
-            Ok(record) => Err(Error::Collides { path, other: record.key }),
-            Err(Error::Io { cause, .. }) if is_absent(&cause) => Ok(None),
-            Err(error) => Err(error),
+            Ok(Some(record)) if record.key != *key => Err(Error::Collides { path, other: record.key }),
+            found => found,
         }
     }
 
@@ -125,18 +141,17 @@ impl Records {
                 continue;
             }
             match read(&entry.path()) {
-                Ok(record) => found.push(record),
-                Err(Error::Io { cause, .. }) if is_absent(&cause) => {}
+                Ok(record) => found.extend(record),
                 Err(error) => errors.push(error),
             }
         }
         Ok((found, errors))
     }
 
-    /// Creates a file, and the folder when that is what is missing.
+    /// Creates a file that is not there, and the folder when that is what is missing.
     fn create(&self, path: &Path) -> io::Result<File> {
         let mut options = File::options();
-        options.write(true).create(true).truncate(true).mode(0o600);
+        options.write(true).create_new(true).mode(0o600);
         match options.open(path) {
             Err(cause) if is_absent(&cause) => {
                 fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
@@ -147,12 +162,19 @@ impl Records {
     }
 }
 
-fn read(path: &Path) -> Result<Record, Error> {
+/// The record in a file; `None` if there is no file, or an empty one.
+fn read(path: &Path) -> Result<Option<Record>, Error> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|cause| failed("read", path, cause))?;
+    let file = match File::open(path) {
+        Err(cause) if is_absent(&cause) => return Ok(None),
+        opened => opened.map_err(|cause| failed("read", path, cause))?,
+    };
     let most = record::LONGEST as u64 + 1;
     file.take(most).read_to_end(&mut bytes).map_err(|cause| failed("read", path, cause))?;
-    Record::read(&bytes).map_err(|cause| Error::Unreadable { path: path.to_owned(), cause })
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    Record::read(&bytes).map(Some).map_err(|cause| Error::Unreadable { path: path.to_owned(), cause })
 }
 
 /// `.NAME.PID` was left by a writer that was killed between writing and renaming.
@@ -226,6 +248,21 @@ mod tests {
         }
         let mode = fs::metadata(folder.0.join("attachments")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_no_record_and_is_replaced() {
+        let folder = Folder::new("killed");
+        let records = Records::below(&folder.0);
+        let one = record("net", "eth0");
+        records.keep(&one).unwrap();
+        let inside = folder.0.join("attachments");
+        fs::write(inside.join(one.key.file_name()), "").unwrap();
+        fs::write(inside.join(format!(".{}.{}", one.key.file_name(), std::process::id())), "{").unwrap();
+        assert_eq!(records.find(&one.key).unwrap(), None);
+        assert_eq!(records.all().unwrap().0, []);
+        records.keep(&one).unwrap();
+        assert_eq!(records.find(&one.key).unwrap(), Some(one));
     }
 
     #[test]

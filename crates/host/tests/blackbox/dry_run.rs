@@ -92,6 +92,26 @@ fn every_flag_and_variable_gives_a_text_that_iptables_takes() {
         texts.insert(with);
     }
     assert_eq!(names.into_keys().collect::<Vec<_>>(), ["family"], "flags without a row here");
+    are_taken(texts);
+}
+
+/// Flags in company, as injectors write them: some are given with nothing.
+const TOGETHER: [&str; 4] = [
+    "-p 15001 -z 15006 -u 1337 -g 1337 -m REDIRECT -i * -x= -b * -d 15090,15021,15020",
+    "-p 15001 -z 15006 -u 1337 -g 1337 -m TPROXY -t 1400 -r 140 -i * -x= -b * -d 15090 -o= --drop-invalid",
+    "-b 80,8000-8100 -i 10.0.0.0/8,fd00::/8 -x 10.1.0.0/16 -q 53,443 -o 22,9000-9010 -c eth1 -k tap0",
+    "-i * -b * --redirect-dns --capture-all-dns -u 1337,1338 -g 1337,1338 --include-owner-groups 1,2,3",
+];
+
+#[test]
+fn flags_in_company_give_a_text_that_iptables_takes() {
+    if !lacks("flags_in_company_give_a_text_that_iptables_takes", &TOOLS) {
+        are_taken(TOGETHER.map(|words| dry_run(words, None, None)));
+    }
+}
+
+/// By both variants, each family by its own program.
+fn are_taken(texts: impl IntoIterator<Item = [String; 2]>) {
     let pod = Namespace::bare();
     for [v4, v6] in texts {
         for variant in ["nft", "legacy"] {

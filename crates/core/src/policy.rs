@@ -234,10 +234,10 @@ fn disabled(proxy: Option<&Container>) -> (bool, String) {
     }
 }
 
-/// The proxy's arguments begin with `proxy TYPE`; without a type it is a sidecar.
+/// The proxy's arguments begin with `proxy TYPE`; without a type, even if a flag follows, it is a sidecar.
 fn proxy_type(proxy: Option<&Container>) -> (bool, String) {
     let kind = proxy.and_then(|proxy| match proxy.args.as_slice() {
-        [verb, kind, ..] if verb == "proxy" => Some(kind.as_str()),
+        [verb, kind, ..] if verb == "proxy" && !kind.starts_with('-') => Some(kind.as_str()),
         _ => None,
     });
     match kind {
@@ -290,6 +290,7 @@ mod tests {
         assert!(decision.conditions.iter().all(|condition| condition.holds));
         check(|pod| pod.containers[1].role = Role::NativeSidecar, Verdict::Redirect);
         check(|pod| pod.containers[1].args.clear(), Verdict::Redirect);
+        check(|pod| drop(pod.containers[1].args.remove(1)), Verdict::Redirect);
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //!
 //! Changes no value: what it complains of is followed as the field follows it.
 
-use super::{Draft, Scope};
+use super::{Draft, MOST_ITEMS, Scope};
 use crate::complaint::Complaint;
 use crate::settings::{Interface, OwnerGroups, PortRange};
 
 /// Adds the complaints about a draft; `written` says which settings were stated, and where.
 pub(super) fn together(draft: &Draft, written: &[(&'static str, String)], complaints: &mut Vec<Complaint>) {
     let mut check = Check { draft, written, complaints };
+    check.completed_ports();
     check.inbound_ports();
     check.groups();
     check.interfaces();
@@ -22,6 +23,17 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// A pod's list is completed after it was read; what is stamped must read back.
+    fn completed_ports(&mut self) {
+        let count = self.draft.exclude_inbound.len();
+        if count > MOST_ITEMS {
+            let problem = format!("make {count} items of the list they complete, the most is {MOST_ITEMS}");
+            let place = self.place("excludeInboundPorts").unwrap_or("excludeInboundPorts");
+            let fix = "write ranges instead of single items";
+            self.complaints.push(Complaint::fatal(place, "15020,15021,15090", problem, fix));
+        }
+    }
+
     fn inbound_ports(&mut self) {
         let (Scope::These(included), Some(_)) =
             (&self.draft.include_inbound, self.place("excludeInboundPorts"))

@@ -5,7 +5,7 @@
 
 use super::options::{Given, OPTIONS, Opt};
 use super::read::Lookup;
-use super::{Draft, KNOBS, Knob, Reader, Source, check, nameservers};
+use super::{Draft, KNOBS, Knob, MOST_ITEMS, Reader, Source, check, nameservers};
 use crate::complaint::Complaint;
 use crate::settings::{Dns, PROXY_ID, Settings};
 use std::fmt;
@@ -138,11 +138,16 @@ fn dns(options: &InitOptions, around: &Surroundings<'_>, complaints: &mut Vec<Co
     match (around.resolv_conf)() {
         Ok(text) => {
             let servers = nameservers(&text);
-            if !servers.is_empty() {
+            if servers.len() > MOST_ITEMS {
+                let problem =
+                    format!("finds {} resolvers in resolv.conf, the most is {MOST_ITEMS}", servers.len());
+                complaints.push(Complaint::fatal("--redirect-dns", "true", problem, fix));
+            } else if servers.is_empty() {
+                let problem = "finds no resolver in resolv.conf, so no DNS is captured";
+                complaints.push(Complaint::note("--redirect-dns", "true", problem, fix));
+            } else {
                 return Dns::Servers(servers);
             }
-            let problem = "finds no resolver in resolv.conf, so no DNS is captured";
-            complaints.push(Complaint::note("--redirect-dns", "true", problem, fix));
         }
         Err(why) => {
             let problem = format!("cannot read resolv.conf: {why}");
@@ -247,7 +252,7 @@ mod tests {
             env: &lookup,
             user: &user,
             group: &|_| None,
-            resolv_conf: &|| Ok("nameserver 10.96.0.10\n".to_owned()),
+            resolv_conf: &|| Ok(lookup("resolv.conf").unwrap_or("nameserver 10.96.0.10\n".to_owned())),
         };
         settings_from_flags(&args, &around)
     }
@@ -282,8 +287,17 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_is_written_in_six_ways() {
-        for line in ["-p 1", "-p=1", "-p1", "--envoy-port 1", "--envoy-port=1", "-np 1", "-p 2 -p 1"] {
+    fn a_flag_is_written_in_many_ways() {
+        for line in [
+            "-p 1",
+            "-p=1",
+            "-p1",
+            "--envoy-port 1",
+            "--envoy-port=1",
+            "-np 1",
+            "-p 2 -p 1",
+            "--log_caller default,model --envoy-port 1",
+        ] {
             assert_eq!(check(line, &[], &[]).settings.outbound_port, 1, "{line}");
         }
         assert!(!check("-n=false", &[("DRY_RUN", "true")], &[]).options.dry_run);
@@ -309,13 +323,13 @@ mod tests {
     #[test]
     fn options_without_a_flag() {
         let env = [
-            ("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "127.0.0.2/32"),
+            ("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "127.0.0.0/30"),
             ("ISTIO_OUTBOUND_OWNER_GROUPS", "1,2"),
             ("ENVOY_USER", "nobody"),
             ("DRY_RUN_FILE_PATH", "/tmp/x"),
         ];
         let flags = check("", &env, &[]);
-        assert_eq!(flags.settings.loopback.to_string(), "127.0.0.2/32");
+        assert_eq!(flags.settings.loopback.to_string(), "127.0.0.0/30");
         assert_eq!(flags.settings.owner_groups, OwnerGroups::Only(vec![1, 2]));
         assert_eq!(flags.settings.proxy_uids, [1337]);
         assert_eq!(flags.options.dry_run_file.as_deref(), Some("/tmp/x"));
@@ -329,6 +343,14 @@ mod tests {
         assert_eq!(check("--redirect-dns --capture-all-dns", &[], &[]).settings.dns, Dns::All);
         assert_eq!(check("--capture-all-dns", &[], &[]).settings.dns, Dns::Off);
         assert_eq!(check("--redirect-dns --dns-capture=off", &[], &[]).settings.dns, Dns::Off);
+        let servers =
+            |count: u32| (0..count).map(|host| format!("nameserver 10.0.{}.{}\n", host >> 8, host & 255));
+        let many = servers(257).collect::<String>();
+        let wrong = "!--redirect-dns: \"true\": finds 257 resolvers in resolv.conf, the most is 256; \
+                     mend /etc/resolv.conf, or say --capture-all-dns";
+        check("--redirect-dns", &[("resolv.conf", &many)], &[wrong]);
+        check("--redirect-dns", &[("resolv.conf", &servers(256).collect::<String>())], &[]);
+        check("--redirect-dns --capture-all-dns", &[("resolv.conf", &many)], &[]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::{Draft, KNOBS, Knob, Reader, Source, check};
 use crate::complaint::Complaint;
 use crate::pod::{Container, Pod, Role};
-use crate::settings::Settings;
+use crate::settings::{PROXY_ID, Settings};
 
 /// Where the resolved settings of a pod, or its stamped skip, are kept on the pod.
 pub const STAMP_ANNOTATION: &str = "millrace.dev/redirect";
@@ -42,6 +42,9 @@ pub fn settings_of(pod: &Pod) -> (Settings, Vec<Complaint>) {
     check::together(&draft, &written, &mut complaints);
     let settings = draft.settings();
     unknown_annotations(pod, &mut complaints);
+    if let Some(proxy) = proxy {
+        recognisable(proxy, &settings, &mut complaints);
+    }
     same_identity(pod, &settings, &mut complaints);
     (settings, complaints)
 }
@@ -76,6 +79,21 @@ fn state(
     variables.find_map(|name| {
         proxy.env.get(*name).map(|text| (format!("{PROXY} env {name}"), Source::ProxyEnv, text.clone()))
     })
+}
+
+/// Complains of a sidecar that no rule would know: what it sends would be captured and come back to it for ever.
+fn recognisable(proxy: &Container, settings: &Settings, complaints: &mut Vec<Complaint>) {
+    let Some(user) = proxy.run_as_user else { return };
+    // Without a group root is in its own; whoever else, in one that only the image knows.
+    let group = proxy.run_as_group.or((user == 0).then_some(0));
+    let known = settings.proxy_uids.contains(&user)
+        || group.is_some_and(|group| settings.proxy_gids.contains(&group));
+    if !known {
+        let what = format!("{PROXY} runAsUser");
+        let problem = "does not tell the proxy's traffic from the application's, nor does its group";
+        let fix = format!("set runAsGroup: {}", settings.proxy_gids.first().unwrap_or(&PROXY_ID));
+        complaints.push(Complaint::fatal(&what, &user.to_string(), problem, fix));
+    }
 }
 
 fn unknown_annotations(pod: &Pod, complaints: &mut Vec<Complaint>) {
@@ -158,6 +176,7 @@ mod tests {
             wrong(item, "!", not_a_port);
         }
         wrong("22,", "", "has an empty item, which is left out; remove the extra comma");
+        wrong(" , ", "!", "lists nothing; write the items, or leave it empty to mean none");
         wrong("9-8", "!", "is an empty range; write the lower port first");
         wrong("0", "", "matches nothing, as no connection has port 0; remove it");
         wrong("*", "!", "cannot mean everything here; list the items or leave it empty");
@@ -202,11 +221,9 @@ mod tests {
         check(name, "tproxy", &[&format!("!{name}: \"tproxy\": {wrong}")]);
         let name = "millrace.dev/dropInvalid";
         assert!(check(name, "1", &[]).drop_invalid);
-        check(
-            name,
-            "yes",
-            &[&format!("{name}: \"yes\": is neither true nor false, so it is ignored; write true or false")],
-        );
+        assert!(check(name, " true\n", &[]).drop_invalid);
+        let wrong = "is neither true nor false; write true or false";
+        check(name, "yes", &[&format!("!{name}: \"yes\": {wrong}")]);
         assert_eq!(check("millrace.dev/dnsCapture", "all", &[]).dns, Dns::All);
         let servers = vec!["10.96.0.10".parse().expect("an address"), "::1".parse().expect("an address")];
         assert_eq!(check("millrace.dev/dnsCapture", "10.96.0.10, ::1", &[]).dns, Dns::Servers(servers));
@@ -234,6 +251,9 @@ mod tests {
         let covers = "covers 127.0.0.6, which the proxy uses as its own source, so istio-validation will fail; \
                       write a range without 127.0.0.6";
         check(name, "127.0.0.0/8", &[&format!("{name}: \"127.0.0.0/8\": {covers}")]);
+        let misses = "does not cover 127.0.0.1, so the proxy's calls to localhost are captured; \
+                      write a range with 127.0.0.1";
+        check(name, "127.0.0.2/32", &[&format!("{name}: \"127.0.0.2/32\": {misses}")]);
         for wrong in ["126.0.0.0/7", "10.0.0.0/8"] {
             let problem = "is not within 127.0.0.0/8; write a part of it, such as 127.0.0.1/32";
             check(name, wrong, &[&format!("!{name}: \"{wrong}\": {problem}")]);
@@ -271,6 +291,19 @@ mod tests {
     }
 
     #[test]
+    fn a_comma_alone_switches_no_list_off() {
+        for name in [
+            "traffic.sidecar.istio.io/includeInboundPorts",
+            "traffic.sidecar.istio.io/includeOutboundIPRanges",
+            "millrace.dev/includeOwnerGroups",
+            "millrace.dev/dnsCapture",
+        ] {
+            let wrong = "lists nothing; write the items, or leave it empty to mean none";
+            check(name, ",", &[&format!("!{name}: \",\": {wrong}")]);
+        }
+    }
+
+    #[test]
     fn a18_nothing_unread_gets_into_a_rule() {
         let evil = "22 -j ACCEPT\n-A OUTPUT";
         for knob in KNOBS {
@@ -286,10 +319,10 @@ mod tests {
         let mut pod = pod(&[("millrace.dev/excludeOwnerGroups", "7")]);
         let env = &mut pod.containers[1].env;
         env.insert("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE".to_owned(), "8".to_owned());
-        env.insert("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR".to_owned(), "127.0.0.2/32".to_owned());
+        env.insert("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR".to_owned(), "127.0.0.0/30".to_owned());
         let (settings, complaints) = settings_of(&pod);
         assert_eq!(settings.owner_groups, OwnerGroups::AllExcept(vec![7]));
-        assert_eq!((settings.loopback.to_string().as_str(), complaints), ("127.0.0.2/32", vec![]));
+        assert_eq!((settings.loopback.to_string().as_str(), complaints), ("127.0.0.0/30", vec![]));
     }
 
     #[test]
@@ -313,6 +346,52 @@ mod tests {
         let wrong = "istio-proxy env INVALID_DROP: \"maybe\": is neither true nor false, so it is ignored; \
                      write true or false";
         assert_eq!(shown, [wrong]);
+    }
+
+    #[test]
+    fn a_proxy_that_no_rule_knows_is_refused() {
+        for (annotation, user, group, known) in [
+            (None, Some(0), None, false),
+            (None, Some(0), Some(0), false),
+            (None, Some(0), Some(1337), true),
+            (None, Some(1400), None, true),
+            (None, None, None, true),
+            (Some("1337"), Some(1400), None, false),
+            (Some("1337"), Some(1400), Some(1337), true),
+            (Some("0"), Some(0), None, true),
+        ] {
+            let mut pod = pod(&[]);
+            pod.annotations
+                .extend(annotation.map(|text| ("millrace.dev/proxyUIDs".to_owned(), text.to_owned())));
+            (pod.containers[1].run_as_user, pod.containers[1].run_as_group) = (user, group);
+            let (_, complaints) = settings_of(&pod);
+            let shown: Vec<String> = complaints.iter().map(ToString::to_string).collect();
+            let user = user.unwrap_or_default();
+            let wrong = format!(
+                "istio-proxy runAsUser: \"{user}\": does not tell the proxy's traffic from the application's, \
+                 nor does its group; set runAsGroup: 1337"
+            );
+            assert_eq!(shown, if known { vec![] } else { vec![wrong] }, "{annotation:?} {user} {group:?}");
+            assert!(complaints.iter().all(|complaint| complaint.fatal));
+        }
+    }
+
+    #[test]
+    fn what_is_completed_still_fits_the_stamp() {
+        for (count, fits) in [(253, true), (254, false), (256, false)] {
+            let ports: Vec<String> = (1..=count).map(|port| port.to_string()).collect();
+            let name = "traffic.sidecar.istio.io/excludeInboundPorts";
+            let (settings, complaints) = settings_of(&pod(&[(name, &ports.join(","))]));
+            let written = crate::knobs::write(&settings);
+            let (_, again) = crate::knobs::read(written.iter().map(|(key, text)| (*key, text.as_str())));
+            for complaints in [complaints, again] {
+                assert_eq!(
+                    complaints.iter().any(|complaint| complaint.fatal),
+                    !fits,
+                    "{count} {complaints:?}"
+                );
+            }
+        }
     }
 
     #[test]

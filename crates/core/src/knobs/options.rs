@@ -219,7 +219,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         |o, t| put(&mut o.envoy_user, Some(t.to_owned())),
     ),
     switch("log_as_json", &[], "Accepted; one line is one line.", |_, _| true),
-    switch("log_caller", &[], "Accepted.", |_, _| true),
+    value("log_caller", &[], "Accepted.", "", |_, _| true),
     value("log_output_level", &[], "Accepted.", "", |_, _| true),
     value("log_stacktrace_level", &[], "Accepted.", "", |_, _| true),
     value("log_target", &[], "Accepted.", "", |_, _| true),

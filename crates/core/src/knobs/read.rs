@@ -76,14 +76,14 @@ impl<'a> Reader<'a> {
 
     /// Go's spellings of true and false, as the field reads them.
     pub(super) fn switch(&mut self, text: &str) -> Option<bool> {
-        let value = go_bool(text);
+        let value = go_bool(text.trim());
         if value.is_none() {
             let (problem, fix) = ("is neither true nor false", "write true or false");
-            // The field warns or stays silent and goes on with the default, except for a flag.
-            if self.source == Source::Flag || self.source == Source::Stamp {
-                self.fatal(text, problem, fix);
-            } else {
+            // The field warns of a variable or stays silent, and goes on with the default.
+            if matches!(self.source, Source::Env | Source::ProxyEnv) {
                 self.note(text, format!("{problem}, so it is ignored"), fix);
+            } else {
+                self.fatal(text, problem, fix);
             }
         }
         value
@@ -149,6 +149,10 @@ impl<'a> Reader<'a> {
                 "covers 127.0.0.6, which the proxy uses as its own source, so istio-validation will fail";
             self.note(text, problem, "write a range without 127.0.0.6");
         }
+        if !net.contains(&Ipv4Addr::LOCALHOST) {
+            let problem = "does not cover 127.0.0.1, so the proxy's calls to localhost are captured";
+            self.note(text, problem, "write a range with 127.0.0.1");
+        }
         Some(net)
     }
 
@@ -184,6 +188,12 @@ impl<'a> Reader<'a> {
         if count > MOST_ITEMS {
             let problem = format!("has {count} items, the most is {MOST_ITEMS}");
             self.fatal(text, problem, "write ranges instead of single items");
+            return found;
+        }
+        // An empty list switches capture off. To istio-init, empty items are nothing; elsewhere this is a slip of the pen.
+        let strict = !matches!(self.source, Source::Flag | Source::Env);
+        if strict && text.split(',').all(|part| part.trim().is_empty()) {
+            self.fatal(text, "lists nothing", "write the items, or leave it empty to mean none");
             return found;
         }
         for part in text.split(',').map(str::trim) {

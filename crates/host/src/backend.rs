@@ -8,46 +8,96 @@ mod memory;
 pub mod netfilter;
 
 use crate::netns::{self, NetNs};
-use crate::{restore, routes};
+use crate::restore::{self, Variant};
+use crate::routes;
 use millrace_core::dialect::{Backend, Choice};
-use millrace_core::rules::{Observed, Plan, Route, RuleSet};
+use millrace_core::rules::compare::compare;
+use millrace_core::rules::{Observed, Plan, Route, Rule, RuleSet};
 use std::fmt;
 use std::path::Path;
+
+/// How a plan is put into effect.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How<'a> {
+    /// The backends that may do it.
+    pub choice: Choice,
+    /// The only programs that the text backend may run, if not whichever suit the node.
+    pub programs: Option<Variant>,
+    /// A file on tmpfs in which the node's answer to [`Choice::Auto`] is kept.
+    pub memory: Option<&'a Path>,
+    /// What may be in effect already, whichever backend did it. Not told, nothing is looked for but our chains, and those
+    /// only in the backend that takes the rules.
+    pub earlier: Option<&'a Plan>,
+}
+
+/// What was done.
+#[derive(Debug)]
+pub struct Applied {
+    /// Who took the rules.
+    pub backend: Backend,
+    /// Why something of the earlier plan may still be there.
+    pub left: Vec<Error>,
+}
 
 /// Puts `plan` into effect in `netns`, in place of what is ours there. Doing so again changes nothing.
 ///
 /// Ours are our chains, jumps to them, and rules at hooks as `plan` has them. A rule at a hook that only an earlier,
-/// different plan had cannot be told from somebody else's (M11): clear by that plan first.
-///
-/// `memory` is a file on tmpfs in which the node's answer to [`Choice::Auto`] is kept.
+/// different plan had cannot be told from somebody else's (M11) unless that plan is told, see [`How::earlier`].
 pub fn apply(netns: &NetNs, plan: &Plan, choice: Choice, memory: Option<&Path>) -> Result<Backend, Error> {
-    let order = Order::new(choice, memory);
-    let applied = netns.within(|| order.apply(plan))?;
-    order.learn(netns, applied, memory)
+    let how = How { choice, memory, ..How::default() };
+    netns.within(|| apply_here(netns, plan, &how))?.map(|applied| applied.backend)
 }
 
-/// The same as [`apply`] on the calling thread, which must be in `netns` already.
-pub fn apply_here(
-    netns: &NetNs,
-    plan: &Plan,
-    choice: Choice,
-    memory: Option<&Path>,
-) -> Result<Backend, Error> {
-    let order = Order::new(choice, memory);
-    let applied = order.apply(plan);
-    order.learn(netns, applied, memory)
+/// The same on the calling thread, which must be in `netns` already.
+pub fn apply_here(netns: &NetNs, plan: &Plan, how: &How<'_>) -> Result<Applied, Error> {
+    let order = Order::new(how);
+    let known = how.earlier.map(|earlier| known(&plan.rules, &earlier.rules));
+    let applied = order.apply(plan, known.as_ref());
+    let backend = order.learn(netns, applied, how.memory)?;
+    let left = match (how.earlier, &known) {
+        (Some(earlier), Some(known)) => sweep(backend, plan, earlier, known),
+        _ => Vec::new(),
+    };
+    Ok(Applied { backend, left })
 }
 
-/// What `netns` holds, by the backend that would have written it. Looking makes no table.
+/// What `netns` holds, by the backend that would have written it. Looking makes no table. An error only if all that can
+/// be read is bare: one backend that cannot be asked must not hide the others' rules (M8).
 pub fn inspect(netns: &NetNs) -> Result<Vec<(Backend, Observed)>, Error> {
-    netns.within(|| {
-        let mut found = Vec::new();
+    let mut survey = survey(netns)?;
+    if survey.found.is_empty() && !survey.unread.is_empty() {
+        return Err(survey.unread.remove(0));
+    }
+    Ok(survey.found)
+}
+
+/// All that can be seen of a namespace.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// What there is, by the backend that would have written it.
+    pub found: Vec<(Backend, Observed)>,
+    /// Why others' could not be read.
+    pub unread: Vec<Error>,
+}
+
+/// What `netns` holds, and what of it could not be read.
+pub fn survey(netns: &NetNs) -> Result<Survey, Error> {
+    Ok(netns.within(|| {
+        let mut survey = Survey::default();
         for backend in Backend::ALL {
-            let observed = look(backend)?;
-            found.extend(observed.filter(|observed| !is_bare(observed)).map(|observed| (backend, observed)));
+            match look(backend) {
+                Ok(Some(observed)) if !is_bare(&observed) => survey.found.push((backend, observed)),
+                Ok(_) => {}
+                Err(error) => survey.unread.push(error),
+            }
         }
-        Ok(found)
-    })?
+        survey
+    })?)
+}
+
+/// What `netns` holds by one backend.
+pub fn inspect_by(netns: &NetNs, backend: Backend) -> Result<Observed, Error> {
+    Ok(netns.within(|| look(backend))??.unwrap_or_default())
 }
 
 /// What `plan` needs of routing and `netns` does not have.
@@ -56,8 +106,9 @@ pub fn missing_routes(netns: &NetNs, plan: &Plan) -> Result<Vec<Route>, Error> {
 }
 
 /// Takes out of `netns` what is ours, whichever backend wrote it: our chains, jumps to them, rules and routes as
-/// `plan` has them. Goes on after a failure and reports all of them; where there is nothing, it succeeds (M8).
-pub fn clear(netns: &NetNs, plan: &Plan) -> Result<(), Errors> {
+/// `plan` has them. Goes on after a failure and reports all of them; where there is nothing, it succeeds (M8). What it
+/// returns is worth a note: programs that are lacking where little speaks for their having been used.
+pub fn clear(netns: &NetNs, plan: &Plan) -> Result<Vec<Error>, Errors> {
     let cleared = netns.within(|| {
         let mut errors: Vec<Error> =
             Backend::ALL.into_iter().flat_map(|backend| take(backend, &plan.rules)).collect();
@@ -65,7 +116,7 @@ pub fn clear(netns: &NetNs, plan: &Plan) -> Result<(), Errors> {
         errors
     });
     match cleared {
-        Ok(errors) if errors.is_empty() => Ok(()),
+        Ok(errors) if errors.iter().all(Error::is_missing_program) => Ok(errors),
         Ok(errors) => Err(Errors(errors)),
         Err(error) => Err(Errors(vec![error.into()])),
     }
@@ -74,26 +125,41 @@ pub fn clear(netns: &NetNs, plan: &Plan) -> Result<(), Errors> {
 /// Which backends are tried, and in which order.
 struct Order {
     backends: Vec<Backend>,
+    programs: Option<Variant>,
 }
 
+/// Who took the rules, and what those that were asked before said.
+type Taken = (Backend, Vec<(Backend, Refusal)>);
+
 impl Order {
-    fn new(choice: Choice, memory: Option<&Path>) -> Order {
-        let backends = match choice {
+    fn new(how: &How<'_>) -> Order {
+        let backends = match how.choice {
             Choice::Only(backend) => vec![backend],
             Choice::Auto => {
                 let mut backends = Backend::ALL.to_vec();
-                let last = memory::recall(memory);
+                let last = memory::recall(how.memory);
                 backends.sort_by_key(|backend| Some(*backend) != last);
                 backends
             }
         };
-        Order { backends }
+        Order { backends, programs: how.programs }
     }
 
     /// In the namespace: what routing needs, then the rules.
-    fn apply(&self, plan: &Plan) -> Result<Backend, Error> {
+    fn apply(&self, plan: &Plan, known: Option<&RuleSet>) -> Result<Taken, Error> {
         routes::set(&plan.routes)?;
-        first_of(&self.backends, |backend| put(backend, &plan.rules))
+        first_of(&self.backends, |backend| self.put(backend, &plan.rules, known))
+    }
+
+    fn put(&self, backend: Backend, rules: &RuleSet, known: Option<&RuleSet>) -> Result<(), Refusal> {
+        match (netfilter::dialect(backend), known) {
+            (Some(dialect), None) => dialect.apply(rules).map_err(Refusal::Netfilter),
+            (Some(dialect), Some(known)) => dialect.replace(rules, known).map_err(Refusal::Netfilter),
+            (None, known) => {
+                let put = restore::apply(rules, known.unwrap_or(rules), self.programs);
+                put.map(drop).map_err(Refusal::Text)
+            }
+        }
     }
 
     /// Keeps an answer that holds for the node, and names a refusal by its true cause.
@@ -104,28 +170,31 @@ impl Order {
     fn learn(
         &self,
         netns: &NetNs,
-        applied: Result<Backend, Error>,
+        applied: Result<Taken, Error>,
         memory: Option<&Path>,
     ) -> Result<Backend, Error> {
         match applied {
-            Ok(backend) if backend != self.backends[0] && !netns.has_foreign_owner().unwrap_or(true) => {
-                memory::remember(memory, backend);
+            Ok((backend, refusals)) => {
+                let lasting = || refusals.iter().all(|(_, refusal)| refusal.is_of_node());
+                if !refusals.is_empty() && lasting() && !netns.has_foreign_owner().unwrap_or(true) {
+                    memory::remember(memory, backend);
+                }
                 Ok(backend)
             }
             Err(Error::Refused(refusals)) if is_owner_match(netns, &refusals) => {
                 Err(Error::OwnUsers(refusals))
             }
-            applied => applied,
+            Err(error) => Err(error),
         }
     }
 }
 
 /// The first backend that does it. A failure that no other backend would mend ends the search.
-fn first_of(backends: &[Backend], act: impl Fn(Backend) -> Result<(), Refusal>) -> Result<Backend, Error> {
+fn first_of(backends: &[Backend], act: impl Fn(Backend) -> Result<(), Refusal>) -> Result<Taken, Error> {
     let mut refusals = Vec::new();
     for &backend in backends {
         match act(backend) {
-            Ok(()) => return Ok(backend),
+            Ok(()) => return Ok((backend, refusals)),
             Err(refusal) => {
                 let hopeless = !refusal.leaves_hope();
                 refusals.push((backend, refusal));
@@ -145,11 +214,37 @@ fn is_owner_match(netns: &NetNs, refusals: &[(Backend, Refusal)]) -> bool {
     xtables && netns.has_foreign_owner().unwrap_or(false)
 }
 
-fn put(backend: Backend, rules: &RuleSet) -> Result<(), Refusal> {
-    match netfilter::dialect(backend) {
-        Some(dialect) => dialect.apply(rules).map_err(Refusal::Netfilter),
-        None => restore::apply(rules).map(drop).map_err(Refusal::Text),
+/// The rules of `plan`, and those at hooks that only `earlier` has: what is ours in a namespace that may hold either.
+fn known(plan: &RuleSet, earlier: &RuleSet) -> RuleSet {
+    let mut known = plan.clone();
+    for (place, rules) in earlier.iter().filter(|(place, _)| place.chain.is_hook()) {
+        for rule in rules {
+            let times = |rules: &[Rule]| rules.iter().filter(|other| *other == rule).count();
+            if times(known.rules(place)) < times(rules) {
+                known.push(place, rule.clone());
+            }
+        }
     }
+    known
+}
+
+/// Takes out what an earlier plan may have left beside the rules of this one: with another backend, and in routing. Only
+/// now, so that the pod is never without rules.
+fn sweep(backend: Backend, plan: &Plan, earlier: &Plan, known: &RuleSet) -> Vec<Error> {
+    let shared = |other: Backend| {
+        // What the programs write may be found by netlink, and is then no other's.
+        backend == Backend::Text && other == Backend::Iptables && !is_in_legacy_tables(&plan.rules)
+    };
+    let others = Backend::ALL.into_iter().filter(|other| *other != backend && !shared(*other));
+    let mut errors: Vec<Error> = others.flat_map(|other| take(other, known)).collect();
+    let gone: Vec<Route> =
+        earlier.routes.iter().filter(|route| !plan.routes.contains(route)).copied().collect();
+    errors.extend(routes::clear(&gone).into_iter().map(Error::Routes));
+    errors
+}
+
+fn is_in_legacy_tables(rules: &RuleSet) -> bool {
+    restore::inspect().is_ok_and(|found| found.is_some_and(|found| compare(rules, &found).is_intact()))
 }
 
 fn look(backend: Backend) -> Result<Option<Observed>, Error> {
@@ -187,6 +282,13 @@ pub enum Error {
     OwnUsers(Vec<(Backend, Refusal)>),
 }
 
+impl Error {
+    fn is_missing_program(&self) -> bool {
+        let missing = |refusal: &Refusal| matches!(refusal, Refusal::Text(restore::Error::Missing(_)));
+        matches!(self, Error::Refused(refusals) if refusals.iter().all(|(_, refusal)| missing(refusal)))
+    }
+}
+
 /// Why one backend did not do it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -201,6 +303,14 @@ impl Refusal {
         match self {
             Refusal::Netfilter(error) => error.leaves_hope(),
             Refusal::Text(error) => error.leaves_hope(),
+        }
+    }
+
+    /// Whether every pod of the node will be told the same.
+    fn is_of_node(&self) -> bool {
+        match self {
+            Refusal::Netfilter(error) => error.is_of_node(),
+            Refusal::Text(error) => matches!(error, restore::Error::Missing(_)),
         }
     }
 }
@@ -270,7 +380,7 @@ impl std::error::Error for Errors {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millrace_core::dialect::batch::Act;
+    use millrace_core::dialect::batch::{Act, At, Does};
     use rustix::io::Errno;
     use std::cell::RefCell;
 
@@ -287,7 +397,7 @@ mod tests {
         });
         assert_eq!(was_asked.into_inner(), asked);
         match outcome {
-            Ok(backend) => assert_eq!(Ok(backend), ends),
+            Ok((backend, _)) => assert_eq!(Ok(backend), ends),
             Err(Error::Refused(refusals)) => assert_eq!(Err(refusals.len()), ends),
             Err(error) => panic!("{error}"),
         }
@@ -304,6 +414,26 @@ mod tests {
         check(&[Some(contended)], &[Iptables], Err(1));
         check(&[Some(lack()), Some(not_allowed)], &[Iptables, Nftables], Err(2));
         check(&[Some(lack()), Some(lack()), Some(lack())], &Backend::ALL, Err(3));
+    }
+
+    #[test]
+    fn what_one_pods_plan_needs_says_nothing_of_the_node() {
+        let refused = |act, cause| Refusal::Netfilter(netfilter::Error::Refused { act, cause });
+        let at = |table| At { family: "ip", table };
+        let rule = |table| Act::Rule { at: at(table), chain: "X", number: 1 };
+        let chain = |table| Act::Chain { does: Does::Make, at: at(table), chain: "X" };
+        for (refusal, lasting) in [
+            (lack(), true),
+            (refused(rule("nat"), Errno::NOENT), true),
+            (refused(chain("nat"), Errno::NOENT), true),
+            (refused(rule("mangle"), Errno::NOENT), false),
+            (refused(rule("raw"), Errno::INVAL), false),
+            (refused(chain("nat"), Errno::EXIST), false),
+            (refused(chain("nat"), Errno::OPNOTSUPP), false),
+            (Refusal::Text(restore::Error::Missing("iptables-restore".to_owned())), true),
+        ] {
+            assert_eq!(refusal.is_of_node(), lasting, "{refusal}");
+        }
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 mod accounts;
 
+use crate::backend::{self, Applied, How};
 use crate::netns::NetNs;
 use crate::outcome::Outcome;
-use crate::{backend, families, validate};
+use crate::restore::Variant;
+use crate::{families, validate};
 use millrace_core::dialect::{Backend, Choice, text};
 use millrace_core::knobs::{self, Flags, InitOptions, IptablesBinary, Surroundings, Usage};
 use millrace_core::rules::Family;
@@ -86,26 +88,58 @@ fn act(flags: &Flags, outcome: &mut Outcome) -> Result<(), String> {
             }
         };
     }
-    let netns = match &options.network_namespace {
-        Some(path) => NetNs::open(Path::new(path)),
-        None => NetNs::own(),
-    };
-    let netns = netns.map_err(|error| error.to_string())?;
+    let netns = netns(options)?;
     if options.cleanup_only {
         // Whatever families it has now, it may have had the other.
-        return backend::clear(&netns, &plan(&flags.settings, Families::Both))
-            .map_err(|error| error.to_string());
+        let cleared = backend::clear(&netns, &plan(&flags.settings, Families::Both));
+        let notes = cleared.map_err(|error| error.to_string())?;
+        outcome.notes.extend(notes.iter().map(|error| format!("not looked at: {error}")));
+        return Ok(());
     }
     if options.skip_rule_apply {
         return Ok(());
     }
-    let choice = choice(options)?;
-    let families =
-        netns.within(families::own).map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    apply(flags, &netns, outcome)
+}
+
+/// The namespace that everything is done in: the one that was named, or our own.
+fn netns(options: &InitOptions) -> Result<NetNs, String> {
+    let netns = match &options.network_namespace {
+        Some(path) => NetNs::open(Path::new(path)),
+        None => NetNs::own(),
+    };
+    netns.map_err(|error| error.to_string())
+}
+
+fn apply(flags: &Flags, netns: &NetNs, outcome: &mut Outcome) -> Result<(), String> {
+    let (choice, programs) = choice(&flags.options)?;
+    let families = families_of(netns)?;
     let plan = plan(&flags.settings, families);
-    let backend = backend::apply(&netns, &plan, choice, None).map_err(|error| error.to_string())?;
+    // What an earlier run was told is kept nowhere; that it was told the same is the best guess.
+    let how = How { choice, programs, earlier: Some(&plan), ..How::default() };
+    let applied = netns.within(|| backend::apply_here(netns, &plan, &how));
+    let Applied { backend, left } =
+        applied.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     outcome.notes.push(format!("{} rules applied by {backend}", plan.rules.len()));
+    outcome.notes.extend(left.iter().map(|error| format!("rules of an earlier run may be left: {error}")));
     Ok(())
+}
+
+fn families_of(netns: &NetNs) -> Result<Families, String> {
+    let found = netns.within(families::own).map_err(|error| error.to_string())?;
+    found.map_err(unknown_families)
+}
+
+fn unknown_families(error: std::io::Error) -> String {
+    format!("cannot tell the namespace's addresses: {error}")
+}
+
+/// Looks at the namespace that everything is done in, which needs no right if it is our own.
+fn inside<T: Send>(options: &InitOptions, act: impl FnOnce() -> T + Send) -> Result<T, String> {
+    match &options.network_namespace {
+        Some(_) => netns(options)?.within(act).map_err(|error| error.to_string()),
+        None => Ok(act()),
+    }
 }
 
 /// One family as it was asked for; else those of the namespace, each told apart by a comment.
@@ -116,9 +150,7 @@ fn dry_run(settings: &Settings, options: &InitOptions) -> Result<String, String>
         Some(_) => Ok(text::write(&both, Family::V6)),
         None => {
             let mut all = format!("# for iptables-restore --noflush\n{}", text::write(&both, Family::V4));
-            if families::own().map_err(|error| format!("cannot tell our own addresses: {error}"))?
-                == Families::Both
-            {
+            if inside(options, families::own)?.map_err(unknown_families)? == Families::Both {
                 all.push_str(&format!(
                     "# for ip6tables-restore --noflush\n{}",
                     text::write(&both, Family::V6)
@@ -129,17 +161,18 @@ fn dry_run(settings: &Settings, options: &InitOptions) -> Result<String, String>
     }
 }
 
-/// `--backend` says it in our words; the incumbent's two flags say parts of it.
-fn choice(options: &InitOptions) -> Result<Choice, String> {
+/// `--backend` says it in our words; the incumbent's two flags say parts of it. Who names a binary means no other.
+fn choice(options: &InitOptions) -> Result<(Choice, Option<Variant>), String> {
     if let Some(name) = &options.backend {
-        return Choice::from_name(name)
-            .ok_or_else(|| format!("--backend: {name:?} is not auto, iptables, nftables or iptables-text"));
+        let choice = Choice::from_name(name)
+            .ok_or_else(|| format!("--backend: {name:?} is not auto, iptables, nftables or iptables-text"))?;
+        return Ok((choice, None));
     }
     Ok(match options.force_iptables_binary {
-        _ if options.native_nftables => Choice::Only(Backend::Nftables),
-        Some(IptablesBinary::Legacy) => Choice::Only(Backend::Text),
-        Some(IptablesBinary::Nft) => Choice::Only(Backend::Iptables),
-        None => Choice::Auto,
+        _ if options.native_nftables => (Choice::Only(Backend::Nftables), None),
+        Some(IptablesBinary::Legacy) => (Choice::Only(Backend::Text), Some(Variant::Legacy)),
+        Some(IptablesBinary::Nft) => (Choice::Only(Backend::Iptables), None),
+        None => (Choice::Auto, None),
     })
 }
 
@@ -149,10 +182,11 @@ fn validate_after(flags: &Flags, outcome: &mut Outcome) {
         probe_port: flags.options.probe_port,
         patience: flags.options.probe_timeout,
     };
-    match validate::validate(&wanted) {
+    let validated = inside(&flags.options, || validate::validate(&wanted));
+    match validated.and_then(|validated| validated.map_err(|error| error.to_string())) {
         Ok(found) => outcome.notes.extend(found),
         Err(error) => {
-            outcome.notes.push(error.to_string());
+            outcome.notes.push(error);
             outcome.status = 126;
         }
     }
@@ -210,17 +244,20 @@ mod tests {
     fn backends_are_chosen_by_our_flag_or_the_incumbents() {
         let choice_of = |options: InitOptions| choice(&options);
         let base = InitOptions::default;
-        assert_eq!(choice_of(base()), Ok(Choice::Auto));
+        assert_eq!(choice_of(base()), Ok((Choice::Auto, None)));
         let named =
             |name: &str| InitOptions { backend: Some(name.to_owned()), native_nftables: true, ..base() };
-        assert_eq!(choice_of(named("iptables")), Ok(Choice::Only(Backend::Iptables)));
+        assert_eq!(choice_of(named("iptables")), Ok((Choice::Only(Backend::Iptables), None)));
         assert!(choice_of(named("ebpf")).unwrap_err().contains("ebpf"));
         let binary = |binary| InitOptions { force_iptables_binary: Some(binary), ..base() };
-        assert_eq!(choice_of(binary(IptablesBinary::Legacy)), Ok(Choice::Only(Backend::Text)));
-        assert_eq!(choice_of(binary(IptablesBinary::Nft)), Ok(Choice::Only(Backend::Iptables)));
+        assert_eq!(
+            choice_of(binary(IptablesBinary::Legacy)),
+            Ok((Choice::Only(Backend::Text), Some(Variant::Legacy)))
+        );
+        assert_eq!(choice_of(binary(IptablesBinary::Nft)), Ok((Choice::Only(Backend::Iptables), None)));
         assert_eq!(
             choice_of(InitOptions { native_nftables: true, ..base() }),
-            Ok(Choice::Only(Backend::Nftables))
+            Ok((Choice::Only(Backend::Nftables), None))
         );
     }
 }

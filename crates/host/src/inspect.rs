@@ -7,7 +7,7 @@ pub mod container;
 mod report;
 pub mod words;
 
-use crate::backend;
+use crate::backend::{self, Survey};
 use crate::netns::NetNs;
 use crate::outcome::Outcome;
 use args::{Args, Form, Target};
@@ -31,8 +31,12 @@ pub fn run(args: &[String]) -> Outcome {
 
 fn show(args: &Args) -> Result<Outcome, String> {
     let netns = open(args)?;
-    let found = backend::inspect(&netns).map_err(|error| error.to_string())?;
-    let mut outcome = Outcome::default();
+    let Survey { found, mut unread } = backend::survey(&netns).map_err(|error| error.to_string())?;
+    if found.is_empty() && !unread.is_empty() {
+        return Err(unread.remove(0).to_string());
+    }
+    let notes = unread.iter().map(|error| format!("not shown: {error}")).collect();
+    let mut outcome = Outcome { notes, ..Outcome::default() };
     if args.form == Form::Json {
         outcome.stdout = report::json(netns.path(), &found, args);
         return Ok(outcome);

@@ -24,17 +24,19 @@ pub enum Variant {
 }
 
 /// Puts `rules` into the calling thread's namespace in place of what is ours there, unless they are there already.
-/// Returns the variant that did it.
-pub fn apply(rules: &RuleSet) -> Result<Variant, Error> {
+/// `known` tells which rules at hooks are ours; `only`, that no other variant will do. Returns the variant that did it.
+pub fn apply(rules: &RuleSet, known: &RuleSet, only: Option<Variant>) -> Result<Variant, Error> {
     // The node's own choice is what its people look with; but legacy tables once there go on being consulted.
-    let order = if has_legacy_tables() {
-        [Variant::Legacy, Variant::Node, Variant::Nft]
-    } else {
-        [Variant::Node, Variant::Legacy, Variant::Nft]
+    let order: &[Variant] = match only {
+        Some(Variant::Node) => &[Variant::Node],
+        Some(Variant::Legacy) => &[Variant::Legacy],
+        Some(Variant::Nft) => &[Variant::Nft],
+        None if has_legacy_tables() => &[Variant::Legacy, Variant::Node, Variant::Nft],
+        None => &[Variant::Node, Variant::Legacy, Variant::Nft],
     };
     let mut first = None;
-    for variant in order {
-        match apply_by(variant, rules) {
+    for &variant in order {
+        match apply_by(variant, rules, known) {
             Ok(()) => return Ok(variant),
             Err(error) if !error.leaves_hope() => return Err(error),
             // A program that is there says more than one that is not.
@@ -44,14 +46,14 @@ pub fn apply(rules: &RuleSet) -> Result<Variant, Error> {
             },
         }
     }
-    Err(first.expect("three were tried"))
+    Err(first.expect("at least one was tried"))
 }
 
-fn apply_by(variant: Variant, rules: &RuleSet) -> Result<(), Error> {
+fn apply_by(variant: Variant, rules: &RuleSet, known: &RuleSet) -> Result<(), Error> {
     let mut new = Vec::new();
     for family in FAMILIES {
         let wanted = rules.family(family);
-        match replace_by(variant, &wanted, family) {
+        match replace_by(variant, &wanted, &known.family(family), family) {
             Ok(true) => new.push(family),
             Ok(false) => {}
             Err(error) => {
@@ -68,11 +70,11 @@ fn apply_by(variant: Variant, rules: &RuleSet) -> Result<(), Error> {
 
 /// Whether it put rules where none of ours were. Where some were, a failure of the other family must not leave the pod
 /// without any.
-fn replace_by(variant: Variant, wanted: &RuleSet, family: Family) -> Result<bool, Error> {
-    if wanted.is_empty() {
+fn replace_by(variant: Variant, wanted: &RuleSet, known: &RuleSet, family: Family) -> Result<bool, Error> {
+    if known.is_empty() {
         return Ok(false);
     }
-    let removal = removal(&observe(variant, family)?, wanted);
+    let removal = removal(&observe(variant, family)?, known);
     if removal.says(wanted) {
         return Ok(false);
     }

@@ -43,6 +43,12 @@ impl Dialect {
         self.change(rules, rules, Removal::default())
     }
 
+    /// The same where others may be; `known` tells which rules at hooks are ours.
+    pub(super) fn replace(&self, rules: &RuleSet, known: &RuleSet) -> Result<(), Error> {
+        let observed = self.inspect()?.unwrap_or_default();
+        self.change(rules, known, removal(&observed, known))
+    }
+
     /// Takes what is ours out; `planned` tells which rules at hooks are.
     pub(super) fn clear(&self, planned: &RuleSet) -> Result<(), Error> {
         match self.inspect()? {
@@ -87,6 +93,10 @@ impl Dialect {
             let batch = (self.write)(wanted, &found);
             match send(&batch) {
                 Ok(()) => return Ok(()),
+                // Nothing has changed since we looked, so what is in the way is none of ours.
+                Err(error @ Error::Refused { cause: Errno::EXIST, .. }) if found.generation.is_some() => {
+                    return Err(error);
+                }
                 // Ours are there already, or what we looked at has changed.
                 Err(Error::Refused { cause: Errno::EXIST | Errno::RESTART, .. }) => {}
                 Err(error) => return Err(error),
@@ -129,9 +139,21 @@ impl Error {
     /// Whether the kernel lacks what this dialect needs, so that another may do better.
     pub(super) fn leaves_hope(&self) -> bool {
         match self {
-            Error::Refused { cause, .. } => is_lack(*cause),
+            // Another dialect has other names.
+            Error::Refused { act, cause } => is_taken(*act, *cause) || is_lack(*cause),
             Error::Talk(netlink::Error::Open(cause)) => is_lack(*cause),
             _ => false,
+        }
+    }
+
+    /// Whether every pod of the node will be told the same, not only one that has such rules in its plan (or such
+    /// chains in its namespace) as this one. All plans have rules in `nat`, and all of them of the same few kinds.
+    pub(super) fn is_of_node(&self) -> bool {
+        match self {
+            Error::Refused { act: Act::Begin | Act::Table { .. }, .. } => true,
+            Error::Refused { act, cause } if is_taken(*act, *cause) => false,
+            Error::Refused { act: Act::Chain { at, .. } | Act::Rule { at, .. }, .. } => at.table == "nat",
+            error => error.leaves_hope(),
         }
     }
 }
@@ -146,7 +168,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Refused { act, cause } => {
-                write!(f, "the kernel refused to {act}: {}; {}", io::Error::from(*cause), way_out(*cause))
+                let way_out = if is_taken(*act, *cause) { TAKEN } else { way_out(*cause) };
+                write!(f, "the kernel refused to {act}: {}; {way_out}", io::Error::from(*cause))
             }
             Error::Talk(error) => write!(f, "{error}"),
             Error::Read(error) => write!(f, "{error}"),
@@ -170,6 +193,15 @@ fn is_lack(cause: Errno) -> bool {
         Errno::INVAL | Errno::NOENT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT
     ) || cause.raw_os_error() == NOTSUPP
 }
+
+/// Whether a chain of that name is there and has another type, hook or priority: EOPNOTSUPP since Linux 6.4, EEXIST
+/// before (nf_tables_api.c).
+fn is_taken(act: Act, cause: Errno) -> bool {
+    matches!(act, Act::Chain { .. }) && matches!(cause, Errno::EXIST | Errno::OPNOTSUPP)
+}
+
+const TAKEN: &str =
+    "a chain of that name is there and hooks in differently; look at it with `nft list ruleset`";
 
 fn way_out(cause: Errno) -> &'static str {
     match cause {

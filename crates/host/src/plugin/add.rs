@@ -4,15 +4,17 @@
 //! fate is sealed and changes nothing of it.
 
 use super::{key, records};
+use crate::backend::{self, Applied, How};
 use crate::netns::NetNs;
 use crate::outcome::Outcome;
-use crate::{backend, families, socket};
+use crate::{families, socket};
 use millrace_core::ask::{Answer, Event, Question};
 use millrace_core::cni::entry::FailurePolicy;
 use millrace_core::cni::{Code, Error, PodName, Request, reply};
 use millrace_core::dialect::Backend;
 use millrace_core::policy::{Early, Mesh, Reason, from_annotations};
 use millrace_core::record::Record;
+use millrace_core::rules::Plan;
 use millrace_core::rules::plan::plan;
 use millrace_core::settings::{Families, Settings};
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
@@ -128,12 +130,22 @@ fn redirect(settings: &Settings, stamp: String, request: &mut Request) -> Result
         Error::new(Code::Io, format!("cannot redirect: {error}")).because("nothing was applied")
     })?;
     guard_own_namespace(request, &netns)?;
+    let earlier = earlier(request);
     netns.enter_for_good().map_err(|error| refused(&path, &error))?;
     let families = families_of(request)?;
     let memory = Path::new(&request.entry.state_dir).join("backend");
     let plan = plan(settings, families);
-    let backend = backend::apply_here(&netns, &plan, request.entry.backend, Some(&memory))
-        .map_err(|error| refused(&path, &error))?;
+    let how = How {
+        choice: request.entry.backend,
+        memory: Some(&memory),
+        earlier: earlier.as_ref(),
+        ..How::default()
+    };
+    let Applied { backend, left } =
+        backend::apply_here(&netns, &plan, &how).map_err(|error| refused(&path, &error))?;
+    request
+        .complaints
+        .extend(left.iter().map(|error| format!("an earlier ADD's rules may be left: {error}")));
     let pod = request.environment.pod.clone().unwrap_or_default();
     let record = Record {
         key: key(request),
@@ -163,6 +175,25 @@ fn guard_own_namespace(request: &Request, netns: &NetNs) -> Result<(), Error> {
     let message = format!("plugin's netns and netns from CNI_NETNS should not be the same: {path}");
     Err(Error::new(Code::OwnNamespace, message)
         .because("the runtime named the network namespace it runs in; CNI_NETNS_OVERRIDE=1 allows that"))
+}
+
+/// What an earlier ADD put there, if there was one: settings, families and backend may all be others by now.
+fn earlier(request: &mut Request) -> Option<Plan> {
+    let unknown = |error: &dyn Display| format!("what an earlier ADD did is not known: {error}");
+    match records(request).find(&key(request)) {
+        Ok(record) => match stamp::read(&record.as_ref()?.stamp) {
+            Ok(Stamp::Redirect(settings)) => Some(plan(&settings, record?.families)),
+            Ok(Stamp::Skip(_)) => None,
+            Err(error) => {
+                request.complaints.push(unknown(&error));
+                None
+            }
+        },
+        Err(error) => {
+            request.complaints.push(unknown(&error));
+            None
+        }
+    }
 }
 
 fn refused(path: &str, error: &dyn Display) -> Error {

@@ -8,6 +8,7 @@ use crate::backend;
 use crate::netns::NetNs;
 use crate::outcome::Outcome;
 use millrace_core::cni::{Code, Error, Request};
+use millrace_core::dialect::Backend;
 use millrace_core::rules::compare::{Drift, Weight, compare};
 use millrace_core::rules::plan::plan;
 use millrace_core::rules::{Observed, Route};
@@ -36,21 +37,22 @@ pub(super) fn check(request: &Request) -> Result<Outcome, Error> {
     let path = Path::new(&request.environment.netns);
     let failed = |cause: String| Error::new(Code::Io, format!("cannot check {}: {cause}", path.display()));
     let netns = NetNs::open(path).map_err(|error| failed(error.to_string()))?;
-    let found = backend::inspect(&netns).map_err(|error| failed(error.to_string()))?;
     let plan = plan(&settings, record.families);
     let missing = backend::missing_routes(&netns, &plan).map_err(|error| failed(error.to_string()))?;
     let planned = &plan.rules;
-    // The text backend's rules may be found by netlink, so it matters that they are there, not by whom they are seen.
-    let mut drift = compare(planned, &Observed::default());
-    for (backend, observed) in &found {
-        let seen = compare(planned, observed);
-        if seen.is_intact() && missing.is_empty() {
-            return Ok(Outcome { notes, ..Outcome::default() });
-        }
-        if *backend == record.backend {
-            drift = seen;
-        }
+    // Whoever wrote them mostly finds them again, without asking the programs.
+    let written = backend::inspect_by(&netns, record.backend);
+    if missing.is_empty() && written.as_ref().is_ok_and(|seen| compare(planned, seen).is_intact()) {
+        return Ok(Outcome { notes, ..Outcome::default() });
     }
+    // The text backend's rules may be found by netlink, so it matters that they are there, not by whom they are seen.
+    let survey = backend::survey(&netns).map_err(|error| failed(error.to_string()))?;
+    let is_intact = |(_, seen): &(Backend, Observed)| compare(planned, seen).is_intact();
+    if missing.is_empty() && survey.found.iter().any(is_intact) {
+        notes.extend(survey.unread.iter().map(ToString::to_string));
+        return Ok(Outcome { notes, ..Outcome::default() });
+    }
+    let drift = compare(planned, &written.map_err(|error| failed(error.to_string()))?);
     let pod = if record.name.is_empty() {
         String::new()
     } else {

@@ -1,5 +1,6 @@
 //! The built `millrace-cni` from outside: as a runtime calls it, as a pod's init container, as a person on the node.
 
+mod again;
 mod call;
 mod dry_run;
 mod pod;

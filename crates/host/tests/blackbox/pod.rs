@@ -73,6 +73,19 @@ fn init_redirects_its_own_namespace_and_validates_all_directions() {
 }
 
 #[test]
+fn init_does_everything_in_the_namespace_that_it_is_given() {
+    if lacks("init_does_everything_in_the_namespace_that_it_is_given", &[]) {
+        return;
+    }
+    let (pod, outside) = (pod(), Namespace::new());
+    let given = format!("init --network-namespace {} -u 1337 -g 1337 -i * -b *", pod.path().display());
+    let (_, notes) = said(&inside(&outside, &format!("{given} --run-validation")), 0);
+    assert!(notes.contains("IPv4 inbound: ") && notes.contains("IPv6 outbound: "), "{notes}");
+    let (text, _) = said(&inside(&outside, &format!("{given} --dry-run")), 0);
+    assert!(text.contains("# for ip6tables-restore"), "{text}");
+}
+
+#[test]
 fn validate_needs_no_privilege_and_sees_what_its_user_may() {
     if lacks(
         "validate_needs_no_privilege_and_sees_what_its_user_may",

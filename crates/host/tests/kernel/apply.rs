@@ -196,6 +196,26 @@ fn a_refusal_names_the_rule_and_changes_nothing() {
     assert_eq!(namespace.sh("nft list ruleset"), "");
 }
 
+/// A chain of that name that hooks in differently is no chain of ours, however often one looks.
+#[test]
+fn a_chain_of_others_under_the_name_that_we_need_is_told_and_auto_goes_round_it() {
+    let name = "a_chain_of_others_under_the_name_that_we_need_is_told_and_auto_goes_round_it";
+    if !runs(name, &[("nft", "apt-get install nftables")]) {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace.sh("nft 'table ip nat { chain OUTPUT { type nat hook output priority -50; }; }'");
+    let netns = netns_of(&namespace);
+    let error = backend::apply(&netns, &default(), Choice::Only(Backend::Iptables), None);
+    let text = error.expect_err("the name is taken").to_string();
+    assert!(text.contains("make chain OUTPUT of table ip nat") && text.contains("differently"), "{text}");
+    let memory = std::env::temp_dir().join(format!("millrace-kernel-taken-{}", std::process::id()));
+    let applied = backend::apply(&netns, &default(), Choice::Auto, Some(&memory));
+    assert_eq!(applied.expect("nftables has names of its own"), Backend::Nftables);
+    assert!(!memory.exists(), "it says nothing about the node");
+    holds(&namespace, &default(), Backend::Nftables);
+}
+
 /// The programs commit table by table: `mangle` is done when `nat`, with its owner matches, is refused.
 #[test]
 fn the_text_backend_takes_back_the_tables_before_the_refused_one() {

@@ -8,8 +8,9 @@
 //! A rule that both families have in the same order is written once. Where the families differ, `meta nfproto` says for
 //! which one a rule is; in a chain of ours that only one family reaches, that goes without saying.
 //!
-//! Two things differ from iptables. `skuid != X` does not match a packet without a socket, where xtables' owner
-//! match does; nat sees only the first packet of a connection, which has one. And where several tables have a nat chain
+//! Two things differ from iptables. `skuid != X` does not match a packet without a socket, or whose socket no file
+//! stands for, where xtables' owner match does; nat sees only the first packet of a connection, which has a socket, but
+//! one of the kernel's own (NFS, say) has no file, and "only these groups" does not spare it. And where several tables have a nat chain
 //! at one hook and priority, the one registered last was asked first (tried on 6.18), and the first translation wins.
 
 mod families;

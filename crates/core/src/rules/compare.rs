@@ -2,7 +2,10 @@
 //!
 //! Order counts, and so does what others have put among our rules; what they do elsewhere is theirs (M11).
 
+use super::origin::origin;
+use super::plan::SELF_CALL_MARK;
 use super::{Chain, Content, Observed, ObservedRule, Place, Rule, RuleSet, Verdict};
+use crate::settings::DNS_PORT;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
@@ -67,7 +70,8 @@ pub enum Kind {
     Misplaced { at: usize, rule: Rule },
     /// A planned rule is there once more as number `at`.
     Repeated { at: usize, rule: Rule },
-    /// Among ours is a rule `at` that was not planned; in a hook, one that leads to a chain of ours.
+    /// Among ours is a rule `at` that was not planned; in a hook, one that leads to a chain of ours or that only a
+    /// redirection would say.
     Unplanned { at: usize, rule: Rule },
     /// Among ours is a rule `at` that is none of ours and that the model cannot say.
     Unreadable { at: usize, text: String },
@@ -177,7 +181,7 @@ impl<'a> Compared<'a> {
         }
     }
 
-    /// In a hook only the planned rules are ours, and what leads into our chains.
+    /// In a hook only the planned rules are ours, what leads into our chains, and what an earlier plan of ours left.
     fn hook(&self, place: Place, findings: &mut Vec<Finding>) {
         self.planned(place, findings);
         let last = self.pairs.iter().flatten().max();
@@ -187,7 +191,9 @@ impl<'a> Compared<'a> {
                 Content::Known(rule) if self.expected.contains(rule) => {
                     Kind::Repeated { at, rule: rule.clone() }
                 }
-                Content::Known(rule) if leads_to_ours(rule) => Kind::Unplanned { at, rule: rule.clone() },
+                Content::Known(rule) if leads_to_ours(rule) || is_left(place, rule) => {
+                    Kind::Unplanned { at, rule: rule.clone() }
+                }
                 Content::Known(rule) if ahead => Kind::Ahead { at, text: rule.to_string() },
                 Content::Foreign { text, .. } if ahead => Kind::Ahead { at, text: text.clone() },
                 Content::Known(_) | Content::Foreign { .. } => continue,
@@ -220,6 +226,20 @@ fn leads_to_ours(rule: &Rule) -> bool {
     matches!(rule.verdict(), Verdict::Jump(chain) if !Chain::is_hook(chain))
 }
 
+/// Whether it is what only a redirection says in a hook, by its numbers or its shape. An interface's RETURN, or the one that
+/// spares an owner's DNS, could be anybody's.
+fn is_left(place: Place, rule: &Rule) -> bool {
+    let telling = matches!(
+        rule.verdict(),
+        Verdict::Zone(1 | 2)
+            | Verdict::Redirect(DNS_PORT)
+            | Verdict::SetMark(SELF_CALL_MARK)
+            | Verdict::SaveMark
+            | Verdict::RestoreMark
+    );
+    telling && origin(place, rule).is_some()
+}
+
 /// The members of a longest increasing subsequence of distinct numbers (patience sorting).
 fn longest_rise(numbers: &[usize]) -> BTreeSet<usize> {
     let mut tops: Vec<usize> = Vec::new();
@@ -240,7 +260,9 @@ fn longest_rise(numbers: &[usize]) -> BTreeSet<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::plan::plan;
     use crate::rules::{Family, Match, Protocol, Table};
+    use crate::settings::{Dns, Families, Mode, Profile, Settings};
 
     const OWN: Place = Place { family: Family::V4, table: Table::Nat, chain: Chain::IstioOutput };
     const HOOK: Place = Place { family: Family::V4, table: Table::Nat, chain: Chain::Output };
@@ -322,6 +344,34 @@ mod tests {
     #[test]
     fn a_jump_of_ours_that_was_not_planned_is_a_leftover() {
         assert!(!check(HOOK, "a", "aX", &["unplanned 2"]).is_clean());
+    }
+
+    #[test]
+    fn what_an_earlier_plan_left_in_a_hook_is_noticed() {
+        let asm = Settings { profile: Profile::Asm114, dns: Dns::All, ..Settings::default() };
+        let tproxy = Settings { mode: Mode::Tproxy, ..Settings::default() };
+        let expected = plan(&Settings::default(), Families::V4).rules;
+        for (earlier, telling) in [(asm, 7), (tproxy, 4)] {
+            let mut there = expected.clone();
+            for (place, rules) in
+                plan(&earlier, Families::V4).rules.iter().filter(|(at, _)| at.chain.is_hook())
+            {
+                let left = rules.iter().filter(|rule| !leads_to_ours(rule));
+                left.for_each(|rule| there.push(place, rule.clone()));
+            }
+            let mut observed = Observed::default();
+            for (place, rules) in there.iter() {
+                let content = rules.iter().cloned().map(Content::Known);
+                let rule = |content| ObservedRule { handle: 0, packets: 0, bytes: 0, content };
+                observed.chains.insert(place, content.map(rule).collect());
+            }
+            let drift = compare(&expected, &observed);
+            let unplanned = drift.findings.iter().filter(|one| matches!(one.kind, Kind::Unplanned { .. }));
+            assert_eq!(unplanned.count(), telling, "{drift}");
+            assert!(drift.is_intact() && !drift.is_clean());
+        }
+        let marked = Rule::new([], Verdict::RestoreMark);
+        assert!(!is_left(HOOK, &marked), "a rule of others");
     }
 
     #[test]

@@ -159,8 +159,23 @@ impl Reader {
 }
 
 #[cfg(test)]
+#[path = "../tests/corpus/mod.rs"]
+mod readers;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn survives_its_corpus() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/manifest");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let read = files.map(|file| {
+            eprintln!("{}", file.display());
+            readers::manifest(&std::fs::read(&file).unwrap());
+        });
+        assert!(read.count() >= 3, "{folder} holds too little to begin with");
+    }
 
     /// Of each pod: its kind, namespace and name, and the names and roles of its containers.
     fn check(manifest: &str, expected: &[&str]) -> Vec<Found> {

@@ -258,3 +258,54 @@ const RTA_TABLE: u16 = 15;
 const RTPROT_BOOT: u8 = 3;
 const RT_SCOPE_HOST: u8 = 254;
 const RTN_LOCAL: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    const ROUTES: [Route; 3] = [
+        Route::InboundSourceAddress,
+        Route::Rule { family: Family::V4, mark: 1337, table: 133, preference: 32764 },
+        Route::LocalDefault { family: Family::V6, table: 133 },
+    ];
+
+    /// Whether the message, its end cut off, says what its route says.
+    fn check(route: Route, cut: usize) -> bool {
+        let bytes = request(Act::Set, route);
+        let message = messages(&bytes).next().expect("one message").expect("a whole one");
+        is(route, message.kind, &message.body[..message.body.len() - cut])
+    }
+
+    #[test]
+    fn an_answer_cut_short_says_less() {
+        for route in &ROUTES[1..] {
+            assert!(check(*route, 0), "{route}");
+            for cut in 1..=12 {
+                assert!(!check(*route, cut), "{route} without its last {cut} bytes");
+            }
+        }
+    }
+
+    /// As for every law: the same seed for everybody, 10 000 cases, more by `MILLRACE_CASES`.
+    fn config() -> ProptestConfig {
+        let cases = std::env::var("MILLRACE_CASES").ok().and_then(|number| number.parse().ok());
+        let (cases, rng_seed) = (cases.unwrap_or(10_000), RngSeed::Fixed(1337));
+        ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
+    }
+
+    // What iterates messages and attributes is core's, and under the fuzzer there; this is what is read of them here.
+    proptest! {
+        #![proptest_config(config())]
+        #[test]
+        fn any_bytes_are_an_answer(
+            kind in prop_oneof![Just(RTM_NEWADDR), Just(RTM_NEWRULE), Just(RTM_NEWROUTE), any::<u16>()],
+            body in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            for route in ROUTES {
+                prop_assert!(!is(route, kind, &body), "{route}: {body:?}");
+            }
+        }
+    }
+}

@@ -169,6 +169,7 @@ fn the_record_of_the_attachment_says_what_is_to_be_verified() {
         stamp: stamp::write(&Stamp::Redirect(Box::new(settings))),
         families: Families::Both,
         backend,
+        release: None,
     };
     Records::below(&state).keep(&record).expect("the record is kept");
     let (status, text) = millrace(&lab.pod, "verify", &format!("--state-dir {} -o json", state.display()));

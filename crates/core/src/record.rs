@@ -44,6 +44,8 @@ pub struct Record {
     pub families: Families,
     /// Who took the rules.
     pub backend: Backend,
+    /// The release that planned them; another may plan differently for the same decision. Unknown in a record without it.
+    pub release: Option<String>,
 }
 
 /// Why a record was not read.
@@ -108,6 +110,7 @@ impl Record {
             "stamp": self.stamp,
             "families": families_name(self.families),
             "backend": self.backend.name(),
+            "release": self.release,
         });
         let mut text = document.to_string();
         text.push('\n');
@@ -142,6 +145,7 @@ impl Record {
             stamp: text(&map, "stamp")?,
             families: families(&text(&map, "families")?)?,
             backend: backend(&text(&map, "backend")?)?,
+            release: map.get("release").and_then(Value::as_str).map(str::to_owned),
         })
     }
 }
@@ -183,6 +187,7 @@ mod tests {
             stamp: r#"{"v":1}"#.into(),
             families: Families::Both,
             backend: Backend::Iptables,
+            release: Some("0.1.0".into()),
         }
     }
 
@@ -198,7 +203,7 @@ mod tests {
                 assert_eq!(Record::read(record.write().as_bytes()), Ok(record));
             }
         }
-        let unknown = Record { uid: None, ..record() };
+        let unknown = Record { uid: None, release: None, ..record() };
         assert_eq!(Record::read(unknown.write().as_bytes()), Ok(unknown));
     }
 

@@ -119,6 +119,9 @@ fn status(request: &Request) -> Result<Outcome, Error> {
     Ok(Outcome { notes: request.complaints.clone(), ..Outcome::default() })
 }
 
+/// Which release plans here.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
 fn records(request: &Request) -> Records {
     Records::below(Path::new(&request.entry.state_dir))
 }

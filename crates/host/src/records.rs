@@ -227,6 +227,7 @@ mod tests {
             stamp: "{}".into(),
             families: Families::V4,
             backend: Backend::Iptables,
+            release: None,
         }
     }
 

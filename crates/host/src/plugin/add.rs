@@ -3,7 +3,7 @@
 //! A failure on a rung never reaches a pod that an earlier one settles. What is told to the agent is told after the pod's
 //! fate is sealed and changes nothing of it.
 
-use super::{key, records};
+use super::{RELEASE, key, records};
 use crate::backend::{self, Applied, How};
 use crate::netns::NetNs;
 use crate::outcome::Outcome;
@@ -156,6 +156,7 @@ fn redirect(settings: &Settings, stamp: String, request: &mut Request) -> Result
         stamp,
         families,
         backend,
+        release: Some(RELEASE.to_owned()),
     };
     // The pod is protected; a record only lets CHECK and GC look again.
     if let Err(error) = records(request).keep(&record) {

@@ -9,7 +9,7 @@ use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
 use millrace_host::backend;
 use millrace_host::netns::NetNs;
 use millrace_rig::net::Namespace;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -72,6 +72,29 @@ fn a_second_add_leaves_nothing_of_the_first_whatever_has_changed() {
         let routing = pod.sh("ip rule; ip -6 rule; ip route show table all; ip addr show dev lo");
         assert!(!routing.contains("133") && !routing.contains("::6/128"), "{before} {after}: {routing}");
     }
+}
+
+/// A pod outlives the release that redirected it, and the next one may plan otherwise.
+#[test]
+fn check_does_not_measure_another_releases_rules_by_todays_plan() {
+    if lacks("check_does_not_measure_another_releases_rules_by_todays_plan", &TOOLS) {
+        return;
+    }
+    let (node, pod) = (Node::new(), Namespace::new());
+    let call = add(&node, &pod, "iptables", &Settings::default(), Families::V4);
+    call.run().ok();
+    let check = call.with("CNI_COMMAND", "CHECK");
+    pod.sh("iptables-nft -t nat -D ISTIO_OUTPUT -d 127.0.0.1/32 -j RETURN");
+    assert_eq!(check.run().error("1.0.0").0, 101);
+    let path = node.path("attachments").join("k8s-pod-network:c0ffee:eth0");
+    let record = std::fs::read_to_string(&path).expect("ADD keeps a record");
+    let mut record: Value = serde_json::from_str(&record).expect("a record is JSON");
+    record["release"] = json!("0.0.1");
+    std::fs::write(&path, record.to_string()).expect("a record can be written");
+    let said = check.run();
+    assert!(said.status == Some(0) && said.stderr.contains("release 0.0.1 planned them"), "{said:?}");
+    pod.sh("nft delete table ip nat");
+    assert_eq!(check.run().error("1.0.0").0, 101, "nothing at all is no other plan");
 }
 
 /// The binary where the iptables family of programs is not: on a mount of its own, /usr/sbin is empty.

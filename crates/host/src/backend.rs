@@ -8,13 +8,15 @@ mod memory;
 pub mod netfilter;
 
 use crate::netns::{self, NetNs};
-use crate::restore::{self, Variant};
+use crate::restore;
 use crate::routes;
 use millrace_core::dialect::{Backend, Choice};
 use millrace_core::rules::compare::compare;
 use millrace_core::rules::{Observed, Plan, Route, Rule, RuleSet};
 use std::fmt;
 use std::path::Path;
+
+pub use crate::restore::Variant;
 
 /// How a plan is put into effect.
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,10 +6,9 @@
 
 mod accounts;
 
-use crate::backend::{self, Applied, How};
+use crate::backend::{self, Applied, How, Variant};
 use crate::netns::NetNs;
 use crate::outcome::Outcome;
-use crate::restore::Variant;
 use crate::{families, validate};
 use millrace_core::dialect::{Backend, Choice, text};
 use millrace_core::knobs::{self, Flags, InitOptions, IptablesBinary, Surroundings, Usage};

@@ -2,10 +2,8 @@
 //!
 //! Order counts, and so does what others have put among our rules; what they do elsewhere is theirs (M11).
 
-use super::origin::origin;
-use super::plan::SELF_CALL_MARK;
+use super::origin::is_telling;
 use super::{Chain, Content, Observed, ObservedRule, Place, Rule, RuleSet, Verdict};
-use crate::settings::DNS_PORT;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
@@ -191,7 +189,7 @@ impl<'a> Compared<'a> {
                 Content::Known(rule) if self.expected.contains(rule) => {
                     Kind::Repeated { at, rule: rule.clone() }
                 }
-                Content::Known(rule) if leads_to_ours(rule) || is_left(place, rule) => {
+                Content::Known(rule) if leads_to_ours(rule) || is_telling(place, rule) => {
                     Kind::Unplanned { at, rule: rule.clone() }
                 }
                 Content::Known(rule) if ahead => Kind::Ahead { at, text: rule.to_string() },
@@ -224,20 +222,6 @@ impl<'a> Compared<'a> {
 
 fn leads_to_ours(rule: &Rule) -> bool {
     matches!(rule.verdict(), Verdict::Jump(chain) if !Chain::is_hook(chain))
-}
-
-/// Whether it is what only a redirection says in a hook, by its numbers or its shape. An interface's RETURN, or the one that
-/// spares an owner's DNS, could be anybody's.
-fn is_left(place: Place, rule: &Rule) -> bool {
-    let telling = matches!(
-        rule.verdict(),
-        Verdict::Zone(1 | 2)
-            | Verdict::Redirect(DNS_PORT)
-            | Verdict::SetMark(SELF_CALL_MARK)
-            | Verdict::SaveMark
-            | Verdict::RestoreMark
-    );
-    telling && origin(place, rule).is_some()
 }
 
 /// The members of a longest increasing subsequence of distinct numbers (patience sorting).
@@ -371,7 +355,7 @@ mod tests {
             assert!(drift.is_intact() && !drift.is_clean());
         }
         let marked = Rule::new([], Verdict::RestoreMark);
-        assert!(!is_left(HOOK, &marked), "a rule of others");
+        assert!(!is_telling(HOOK, &marked), "a rule of others");
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 mod shape;
 
-use super::{Place, Rule, Table};
+use super::{Place, Rule, Table, Verdict};
+use crate::settings::DNS_PORT;
 
 /// The reason for a rule, if it looks like one of the redirection's.
 pub fn origin(place: Place, rule: &Rule) -> Option<Origin> {
@@ -15,6 +16,18 @@ pub fn origin(place: Place, rule: &Rule) -> Option<Origin> {
         Table::Mangle => shape::mangle(place.chain, matches, rule.verdict()),
         Table::Nat => shape::nat(place.chain, matches, rule.verdict()),
     }
+}
+
+/// Whether a rule says by its numbers and its shape what only a redirection says, even in a hook. An interface's RETURN, or
+/// the one that spares an owner's DNS, could be anybody's.
+pub fn is_telling(place: Place, rule: &Rule) -> bool {
+    let telling = match rule.verdict() {
+        Verdict::Zone(zone) => matches!(zone, 1 | 2),
+        Verdict::Redirect(port) => port == DNS_PORT,
+        Verdict::SetMark(_) | Verdict::SaveMark | Verdict::RestoreMark => true,
+        _ => false,
+    };
+    telling && origin(place, rule).is_some()
 }
 
 /// Defines [`Origin`] and its texts together, so that none can be forgotten.
@@ -250,7 +263,7 @@ origins! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::{Chain, Family, Match, Protocol, Verdict};
+    use crate::rules::{Chain, Family, Match, Protocol};
     use crate::settings::Interface;
     use std::collections::BTreeSet;
 

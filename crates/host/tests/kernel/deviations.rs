@@ -8,7 +8,7 @@ use millrace_core::rules::compare::compare;
 use millrace_core::rules::plan::plan;
 use millrace_core::rules::{Family, Plan};
 use millrace_core::settings::{Dns, Families, Inbound, Interface, Mode, Profile, Settings};
-use millrace_host::backend;
+use millrace_host::backend::{self, How};
 use millrace_rig::net::Namespace;
 
 const LEGACY: (&str, &str) = ("iptables-legacy", "apt-get install iptables");
@@ -34,6 +34,8 @@ fn holds(namespace: &Namespace, plan: &Plan, by: Backend) {
     assert_eq!(names, [by]);
     let drift = compare(&plan.rules, &found[0].1);
     assert!(drift.is_clean(), "{by}: {drift}");
+    // Not even a RETURN that could be anybody's.
+    assert_eq!(found[0].1.known(), plan.rules, "{by}");
 }
 
 #[test]
@@ -94,8 +96,16 @@ fn a8_any_redirection_takes_the_place_of_any_other() {
                 let namespace = Namespace::new();
                 way.prepare(&namespace);
                 apply(&namespace, old, way.choice());
-                apply(&namespace, new, way.choice());
+                // As a second ADD does, which has the first one's record.
+                let netns = netns_of(&namespace);
+                let how = How { choice: way.choice(), earlier: Some(old), ..How::default() };
+                let applied = netns.within(|| backend::apply_here(&netns, new, &how));
+                let left = applied.expect("it can be entered").expect("it takes the rules").left;
+                assert!(left.is_empty(), "{way:?}: {left:?}");
                 holds(&namespace, new, way.found_by());
+                let gone = backend::missing_routes(&netns, old).expect("routes can be looked at");
+                let stale: Vec<_> = old.routes.iter().filter(|route| !new.routes.contains(route)).collect();
+                assert_eq!(gone.iter().collect::<Vec<_>>(), stale, "{way:?}");
             }
         }
     }

@@ -42,11 +42,11 @@ pub(super) fn add(mut request: Request, start: Instant) -> Result<Outcome, Error
     let done = fate.and_then(|fate| carry_out(fate, &mut request));
     tell(&request, &done, start);
     done?;
-    Ok(Outcome {
-        stdout: reply::result(request.previous, request.version),
-        notes: request.complaints,
-        status: 0,
-    })
+    let stdout = reply::result(request.previous.take(), request.version);
+    let notes = std::mem::take(&mut request.complaints);
+    // The process ends next. Giving memory back piece by piece is an eighth of what our own code costs a pod's start.
+    std::mem::forget(request);
+    Ok(Outcome { stdout, notes, status: 0 })
 }
 
 fn decide(request: &mut Request, notes: &mut Vec<String>) -> Result<Fate, Error> {
@@ -146,6 +146,7 @@ fn redirect(settings: &Settings, stamp: String, request: &mut Request) -> Result
     request
         .complaints
         .extend(left.iter().map(|error| format!("an earlier ADD's rules may be left: {error}")));
+    std::mem::forget(plan);
     let pod = request.environment.pod.clone().unwrap_or_default();
     let record = Record {
         key: key(request),

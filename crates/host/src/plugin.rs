@@ -7,6 +7,7 @@
 
 mod add;
 mod check;
+pub mod input;
 
 use crate::netns;
 use crate::outcome::Outcome;

@@ -4,8 +4,9 @@
 
 use millrace_core::cni::version::Version;
 use millrace_host::outcome::Outcome;
+use millrace_host::plugin::input::{self, Input};
 use millrace_host::{init, inspect, plugin};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// musl's own asks the kernel for nearly every size anew, which is a third of what a pod outside the mesh costs.
@@ -54,7 +55,7 @@ fn cni() -> ExitCode {
         finish(&outcome);
         std::process::exit(i32::from(outcome.status));
     }));
-    finish(&plugin::run(variable, Input))
+    finish(&plugin::run(variable, Input::new(rustix::stdio::stdin(), input::PATIENCE)))
 }
 
 fn finish(outcome: &Outcome) -> ExitCode {
@@ -68,16 +69,8 @@ fn finish(outcome: &Outcome) -> ExitCode {
     }
 }
 
-/// Standard input and output without std's buffers: what is read and written is whole already, and each page that a
-/// buffer takes is a fault in every pod's start.
-struct Input;
+/// Standard output without std's buffer, as [`Input`] is without.
 struct Output;
-
-impl Read for Input {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        Ok(rustix::io::read(rustix::stdio::stdin(), into)?)
-    }
-}
 
 impl Write for Output {
     fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {

@@ -138,10 +138,9 @@ impl Order {
         let backends = match how.choice {
             Choice::Only(backend) => vec![backend],
             Choice::Auto => {
-                let mut backends = Backend::ALL.to_vec();
                 let last = memory::recall(how.memory);
-                backends.sort_by_key(|backend| Some(*backend) != last);
-                backends
+                let others = Backend::ALL.into_iter().filter(|backend| Some(*backend) != last);
+                last.into_iter().chain(others).collect()
             }
         };
         Order { backends, programs: how.programs }

@@ -44,15 +44,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("core::rules::words", &["core::rules"]),
     ("core::rules::trace", &["core::rules::trace::*", "core::rules", "core::settings{Interface, PortRange}"]),
     // By these two numbers a rule in a hook is known as a redirection's.
-    (
-        "core::rules::compare",
-        &[
-            "core::rules",
-            "core::rules::origin",
-            "core::rules::plan{SELF_CALL_MARK}",
-            "core::settings{DNS_PORT}",
-        ],
-    ),
+    ("core::rules::compare", &["core::rules", "core::rules::origin"]),
     ("core::rules::removal", &["core::rules"]),
     (
         "core::dialect",

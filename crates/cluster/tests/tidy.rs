@@ -43,7 +43,6 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("core::rules::origin", &["core::rules", "core::rules::origin::*", "core::settings"]),
     ("core::rules::words", &["core::rules"]),
     ("core::rules::trace", &["core::rules::trace::*", "core::rules", "core::settings{Interface, PortRange}"]),
-    // By these two numbers a rule in a hook is known as a redirection's.
     ("core::rules::compare", &["core::rules", "core::rules::origin"]),
     ("core::rules::removal", &["core::rules"]),
     (

@@ -67,7 +67,7 @@ const STATUS_VALUE: &str = r#"{"initContainers":["istio-validation"],"containers
 /// The call for this namespace.
 pub(crate) fn on(call: &Call, space: &Space) -> Call {
     let mut call = call.clone();
-    let path = space.path();
+    let path = space.path().to_str().expect("a path of ours is text").to_owned();
     // One container for each namespace, as a runtime has it.
     let container = format!("{:0>64}", path.rsplit('/').next().unwrap_or_default());
     call.environment.push(("CNI_CONTAINERID", container));

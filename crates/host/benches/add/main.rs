@@ -23,8 +23,10 @@ use std::process::ExitCode;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// Rounds: enough for a steady lowest tenth, few enough for a minute.
-const ROUNDS: usize = 80;
+/// Rounds, and how often each thing is done in one: enough for a steady lowest tenth, few enough for a minute. In blocks, so
+/// that each thing is measured in its own steady state and not right behind another's `nft`, and all see the same noise.
+const ROUNDS: usize = 10;
+const BLOCK: usize = 8;
 /// How many ADDs at once, and how often.
 const CROWDS: [(usize, usize); 3] = [(1, 16), (8, 16), (64, 6)];
 /// ADDs one after another on one processor, to know the processor time of one.
@@ -33,7 +35,7 @@ const ALONE: usize = 60;
 fn main() -> ExitCode {
     let calls = Calls::new();
     let things = things(&calls);
-    let fresh = ROUNDS * things.iter().filter(|thing| thing.fresh).count();
+    let fresh = ROUNDS * BLOCK * things.iter().filter(|thing| thing.fresh).count();
     let crowds: usize = CROWDS.iter().map(|(size, times)| size * times).sum();
     println!("bench: making {} network namespaces", 1 + fresh + crowds + ALONE);
     let mut spaces = Spaces::new(1 + fresh + crowds + ALONE);
@@ -46,8 +48,10 @@ fn main() -> ExitCode {
             // Another order every round, so that nobody always follows the same neighbour.
             let turn = if round % 2 == 0 { turn } else { things.len() - 1 - turn };
             let at = (turn + round) % things.len();
-            let space = things[at].fresh.then(|| spaces.take());
-            samples[at].add((things[at].run)(space));
+            for _ in 0..BLOCK {
+                let space = things[at].fresh.then(|| spaces.take());
+                samples[at].add((things[at].run)(space));
+            }
         }
     }
     table(&things, &samples);

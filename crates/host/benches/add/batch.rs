@@ -2,8 +2,9 @@
 //! that decide the same, written by hand.
 
 use crate::space::Space;
+use crate::transaction::Transaction;
 use millrace_core::dialect::expressions::{Expression, base, meta, verdict};
-use millrace_core::dialect::wire::{self, APPEND, CREATE, REQUEST, Writer};
+use millrace_core::dialect::wire::{self, APPEND, CREATE};
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
@@ -30,7 +31,7 @@ pub(crate) fn replay(space: &Space, bytes: &[u8]) {
 /// expressions, no counters, a set for the ports, no chain that is only jumped to, and none of the rules that no packet can
 /// reach after those before them. No iptables could list it, and nothing in it could be counted or told apart.
 pub(crate) fn leanest() -> Vec<u8> {
-    let mut lean = Lean { w: Writer::default(), sequence: 0 };
+    let mut lean = Transaction::default();
     lean.bound(0x10);
     lean.message(0, CREATE, |w| w.string(1, TABLE));
     lean.base_chain("in", 0);
@@ -82,8 +83,6 @@ const SET: &[u8] = b"ports";
 /// `NFT_META_OIF`; `lo` has the index 1 in every namespace.
 const OIF: u32 = 5;
 const LO: [u8; 4] = 1_u32.to_ne_bytes();
-/// `NFPROTO_INET`
-const INET: u8 = 1;
 
 fn is(value: &[u8]) -> Expression<'_> {
     Expression::Compare { register: 1, not: false, value }
@@ -97,26 +96,7 @@ fn address(offset: u32, length: u32) -> Expression<'static> {
     Expression::Payload { base: base::NETWORK, offset, length, register: 1 }
 }
 
-struct Lean {
-    w: Writer,
-    sequence: u32,
-}
-
-impl Lean {
-    /// The begin or end message.
-    fn bound(&mut self, kind: u16) {
-        self.w.start(kind, REQUEST, self.sequence);
-        self.w.fixed(&[0, 0, 0, 10]);
-        self.sequence += 1;
-    }
-
-    fn message(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Writer)) {
-        self.w.start(10 << 8 | kind, REQUEST | flags, self.sequence);
-        self.w.fixed(&[INET, 0, 0, 0]);
-        fill(&mut self.w);
-        self.sequence += 1;
-    }
-
+impl Transaction {
     fn base_chain(&mut self, name: &str, hook: u32) {
         self.message(3, CREATE, |w| {
             w.string(1, TABLE);

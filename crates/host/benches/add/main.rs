@@ -12,6 +12,7 @@ mod figures;
 mod native;
 mod process;
 mod space;
+mod transaction;
 
 use calls::Calls;
 use figures::{Samples, Verdicts};

@@ -1,8 +1,9 @@
 //! The same decisions, rule for rule and each with its counter, in nf_tables' own words: one `inet` table for both families, native
 //! expressions. What the two differ by is the price of being listed by `iptables -t nat -L`.
 
+use crate::transaction::Transaction;
 use millrace_core::dialect::expressions::{Expression, base, meta, verdict};
-use millrace_core::dialect::wire::{APPEND, CREATE, REQUEST, Writer};
+use millrace_core::dialect::wire::{APPEND, CREATE, Writer};
 use millrace_core::rules::{Chain, Family, Match, Place, Protocol, Rule, RuleSet, Table, Verdict};
 use std::net::IpAddr;
 
@@ -12,7 +13,7 @@ pub(crate) fn native(rules: &RuleSet) -> Vec<u8> {
     assert!(rules.iter().all(|(place, _)| place.table == Table::Nat), "the bench's settings need only nat");
     let chains: Vec<Chain> =
         Chain::ALL.into_iter().filter(|chain| rules.has(place(Family::V4, *chain))).collect();
-    let mut batch = Batch { w: Writer::default(), sequence: 0 };
+    let mut batch = Transaction::default();
     batch.bound(0x10);
     batch.message(0, CREATE, |w| w.string(1, TABLE));
     for &chain in &chains {
@@ -23,10 +24,10 @@ pub(crate) fn native(rules: &RuleSet) -> Vec<u8> {
         assert_eq!(pair[0].len(), pair[1].len(), "the families' rules stand side by side");
         for (v4, v6) in pair[0].iter().zip(pair[1]) {
             if v4 == v6 {
-                batch.rule(chain, None, v4);
+                batch.planned(chain, None, v4);
             } else {
-                batch.rule(chain, Some(2), v4);
-                batch.rule(chain, Some(10), v6);
+                batch.planned(chain, Some(2), v4);
+                batch.planned(chain, Some(10), v6);
             }
         }
     }
@@ -37,31 +38,10 @@ pub(crate) fn native(rules: &RuleSet) -> Vec<u8> {
 }
 
 const TABLE: &str = "bench";
-/// `NFPROTO_INET`
-const INET: u8 = 1;
 /// `NFT_META_OIF`; `lo` has the index 1 in every namespace.
 const OIF: u32 = 5;
 
-struct Batch {
-    w: Writer,
-    sequence: u32,
-}
-
-impl Batch {
-    /// The begin or end message.
-    fn bound(&mut self, kind: u16) {
-        self.w.start(kind, REQUEST, self.sequence);
-        self.w.fixed(&[0, 0, 0, 10]);
-        self.sequence += 1;
-    }
-
-    fn message(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Writer)) {
-        self.w.start(10 << 8 | kind, REQUEST | flags, self.sequence);
-        self.w.fixed(&[INET, 0, 0, 0]);
-        fill(&mut self.w);
-        self.sequence += 1;
-    }
-
+impl Transaction {
     fn chain(&mut self, chain: Chain) {
         let hook = match chain {
             Chain::Prerouting => Some(0),
@@ -81,7 +61,7 @@ impl Batch {
         });
     }
 
-    fn rule(&mut self, chain: Chain, family: Option<u8>, rule: &Rule) {
+    fn planned(&mut self, chain: Chain, family: Option<u8>, rule: &Rule) {
         self.message(6, CREATE | APPEND, |w| {
             w.string(1, TABLE);
             w.string(2, chain.name());

@@ -339,8 +339,13 @@ mod tests {
     fn an_orphan_is_known_by_its_namespace_and_its_words() {
         let own = [PathBuf::from("/proc/self/ns/net")];
         let directory = std::env::temp_dir().join(format!("millrace-demo-orphan-{}", std::process::id()));
-        let script = format!("# {}/x\nread line", directory.display());
-        let mut child = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+        let script = format!("# {}/x\necho up; read line", directory.display());
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A parent goes on before the kernel has laid out the child's new arguments (execve(2) ends a vfork before
+        // it fills in what /proc/PID/cmdline shows), so the child is asked to speak first.
+        child.stdout.take().unwrap().read_exact(&mut [0; 3]).unwrap();
         let found = living_in(&own, &directory);
         assert_eq!(living_in(&[], &directory).len(), 0, "in no namespace of ours");
         assert_eq!(living_in(&own, Path::new("/nowhere")).len(), 0, "without our words");

@@ -1,5 +1,6 @@
 //! `millrace`: subcommand to one function each. It holds no logic of its own.
 
+mod agent;
 mod args;
 mod cli;
 mod demo;

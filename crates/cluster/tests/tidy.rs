@@ -98,6 +98,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cluster::args", &["core::*"]),
     ("cluster::facts", &["core::*"]),
     ("cluster::cli", &["core::*", "host::*", "cluster::args", "cluster::facts", "cluster::cli::*"]),
+    ("cluster::agent", &["core::*", "host::*", "cluster::args", "cluster::facts", "cluster::agent::*"]),
     (
         "cluster::demo",
         &["core::*", "host::*", "cluster::args", "cluster::facts", "cluster::cli::*", "cluster::demo::*"],

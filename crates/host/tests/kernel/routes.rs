@@ -48,6 +48,12 @@ fn set_twice_is_set_once_and_cleared_is_gone() {
     let before = shown(&namespace);
     assert_eq!(missing(&namespace), ALL);
     assert_eq!(set(&namespace), Ok(()));
+    // The address can be bound at once; its entry in the table "local" follows by a worker (addrconf.c,
+    // `addrconf_dad_start`).
+    namespace.sh(
+        "for i in $(seq 600); do ip -6 route show table local | grep -q 'local ::6' && exit 0; sleep 0.05; done; \
+         exit 1",
+    );
     let once = shown(&namespace);
     assert_eq!(once.matches("1330:\tfrom all fwmark 0x539 lookup 133").count(), 2, "{once}");
     assert_eq!(once.matches("local default dev lo table 133").count(), 2, "{once}");

@@ -5,6 +5,8 @@ mod args;
 mod cli;
 mod demo;
 mod facts;
+mod http;
+mod telemetry;
 
 use args::{Args, Command};
 use clap::Parser;

@@ -97,8 +97,22 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cluster", &["cluster::*"]),
     ("cluster::args", &["core::*"]),
     ("cluster::facts", &["core::*"]),
+    // What all roles share.
+    ("cluster::http", &[]),
+    ("cluster::telemetry", &[]),
     ("cluster::cli", &["core::*", "host::*", "cluster::args", "cluster::facts", "cluster::cli::*"]),
-    ("cluster::agent", &["core::*", "host::*", "cluster::args", "cluster::facts", "cluster::agent::*"]),
+    (
+        "cluster::agent",
+        &[
+            "core::*",
+            "host::*",
+            "cluster::args",
+            "cluster::facts",
+            "cluster::http",
+            "cluster::telemetry",
+            "cluster::agent::*",
+        ],
+    ),
     (
         "cluster::demo",
         &["core::*", "host::*", "cluster::args", "cluster::facts", "cluster::cli::*", "cluster::demo::*"],

@@ -4,6 +4,7 @@
 //! Never part of a shipped binary: the product's crates name it under dev-dependencies only.
 
 pub mod absent;
+pub mod apiserver;
 pub mod end;
 pub mod net;
 pub mod plugin;

@@ -35,6 +35,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("core::ask", &["core::pod", "core::settings", "core::policy", "core::stamp"]),
     ("core::record", &["core::settings", "core::stamp", "core::policy", "core::dialect"]),
+    // What is wrong with a running pod, so it knows what a decision and what rules are.
+    (
+        "core::repair",
+        &[
+            "core::repair::*",
+            "core::knobs{settings_of}",
+            "core::pod",
+            "core::policy",
+            "core::settings",
+            "core::stamp",
+            "core::rules",
+            "core::rules::compare",
+            "core::rules::removal",
+        ],
+    ),
     // Our entry names a backend, a result tells the pod's families; neither is acted on there.
     ("core::cni", &["core::cni::*", "core::dialect", "core::settings{Families}"]),
     ("core::conflist", &["core::cni::*"]),

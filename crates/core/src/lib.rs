@@ -19,6 +19,7 @@ pub mod pod;
 pub mod policy;
 pub mod reason;
 pub mod record;
+pub mod repair;
 pub mod rules;
 pub mod settings;
 pub mod stamp;

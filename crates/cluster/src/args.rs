@@ -21,6 +21,7 @@ pub(crate) enum Command {
     Rules(Rules),
     Trace(Trace),
     Verify(Verify),
+    Why(Why),
     Demo(Demo),
     #[command(hide = true)]
     DemoApp(DemoApp),
@@ -84,6 +85,42 @@ pub(crate) struct Verify {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Report,
+}
+
+/// Say what happened to a pod on this node at each call of the runtime, and why; also after the pod is gone.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXIT)]
+pub(crate) struct Why {
+    /// The pod.
+    #[arg(value_name = "NAMESPACE/POD", required_unless_present = "uid", value_parser = pod_name)]
+    pub(crate) pod: Option<(String, String)>,
+    /// The pod, by its UID.
+    #[arg(long, value_name = "UID", conflicts_with = "pod")]
+    pub(crate) uid: Option<String>,
+    /// Show the rules, each with its reason.
+    #[arg(long)]
+    pub(crate) rules: bool,
+    /// Where the agent keeps its flight recorder.
+    #[arg(long, value_name = "DIRECTORY", default_value = FLIGHT_DIR)]
+    pub(crate) flight_dir: PathBuf,
+    /// Where millrace-cni keeps its records, for a pod of which no agent has heard.
+    #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Report,
+}
+
+/// Where the agent's flight recorder is unless its configuration says otherwise.
+const FLIGHT_DIR: &str = "/var/lib/millrace";
+
+fn pod_name(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err("write NAMESPACE/POD, as in default/reviews-v1".to_owned()),
+    }
 }
 
 /// Where the plugin keeps its state unless its chain entry says otherwise.

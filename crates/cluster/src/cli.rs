@@ -7,6 +7,7 @@ pub(crate) mod rules;
 mod source;
 pub(crate) mod trace;
 pub(crate) mod verify;
+pub(crate) mod why;
 
 /// What came out of a command that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Rules(args) => cli::rules::run(args, &mut out),
         Command::Trace(args) => cli::trace::run(args, &mut out),
         Command::Verify(args) => cli::verify::run(args, &mut out),
+        Command::Why(args) => cli::why::run(args, &mut out),
         Command::Demo(args) => demo::run(args, &mut out),
         Command::DemoApp(args) => demo::app::run(args),
     };

@@ -115,7 +115,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // What all roles share.
     ("cluster::http", &[]),
     ("cluster::telemetry", &[]),
-    ("cluster::cli", &["core::*", "host::*", "cluster::args", "cluster::facts", "cluster::cli::*"]),
+    // `why` reads what the agent's flight recorder wrote.
+    (
+        "cluster::cli",
+        &[
+            "core::*",
+            "host::*",
+            "cluster::args",
+            "cluster::facts",
+            "cluster::cli::*",
+            "cluster::agent::flight::*",
+        ],
+    ),
     (
         "cluster::agent",
         &[

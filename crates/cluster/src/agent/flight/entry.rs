@@ -94,3 +94,101 @@ fn condition(map: &Map<String, Value>) -> Option<Condition> {
         found: map.get("found")?.as_str()?.to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::segment;
+    use super::*;
+    use std::path::Path;
+
+    /// The time of the first call: 2026-11-22 16:05:19.123 UTC.
+    const START: u64 = 1_795_363_519_123;
+
+    fn told(pod: &str, outcome: &str, reason: &str, rung: &str) -> Event {
+        Event {
+            verb: "ADD".into(),
+            network: "k8s-pod-network".into(),
+            container: format!("c0ffee-{pod}"),
+            interface: "eth0".into(),
+            namespace: "default".into(),
+            name: pod.into(),
+            uid: format!("uid-of-{pod}"),
+            outcome: outcome.into(),
+            reason: reason.into(),
+            rung: rung.into(),
+            backend: if outcome == "redirected" { "iptables" } else { "" }.into(),
+            microseconds: 1_234,
+            code: 0,
+            message: String::new(),
+        }
+    }
+
+    fn entry(after: u64, event: Event) -> Entry {
+        Entry { at: START + after, event, release: "0.1.0".into(), ..Entry::default() }
+    }
+
+    fn entries() -> Vec<Entry> {
+        let stamp = Some(r#"{"v":1,"redirect":{"excludeInboundPorts":"22"}}"#.to_owned());
+        let condition = |reason, holds, found: &str| Condition { reason, holds, found: found.into() };
+        let timed_out = "pod default/late: the node agent did not answer at /run/millrace/agent.sock within 10000 ms\n\
+                         (Connection refused)";
+        let failed = told("late", "failed", "", "");
+        let failed = Event { code: 11, message: timed_out.into(), microseconds: 10_001_500, ..failed };
+        let noted = "started unprotected, as failurePolicy is Open: nobody answered";
+        let open = Event { message: noted.into(), ..told("open", "passed", "FailedOpen", "policy") };
+        vec![
+            Entry {
+                stamp: stamp.clone(),
+                families: Some(Families::Both),
+                ..entry(0, told("reviews-v1", "redirected", "Redirected", "stamp"))
+            },
+            entry(1_000, told("plain", "passed", "NotInjected", "node")),
+            entry(2_000, failed),
+            Entry {
+                stamp,
+                families: Some(Families::V4),
+                conditions: vec![
+                    condition(Reason::NoProxyContainer, true, "app, istio-proxy"),
+                    condition(Reason::NotInjected, true, "it is there"),
+                ],
+                complaints: vec!["excludeInboundPorts: \"22,\": ends in a comma; take it out".into()],
+                ..entry(15_000, told("late", "redirected", "Redirected", "agent"))
+            },
+            entry(16_000, open),
+            entry(17_000, told("untold", "redirected", "Redirected", "stamp")),
+            entry(18_000, Event { outcome: String::new(), verb: "DEL".into(), ..told("untold", "", "", "") }),
+        ]
+    }
+
+    #[test]
+    fn golden_entries_of_version_1_stay_as_they_are() {
+        let lines = entries().into_iter().flat_map(|one| segment::line(one.write().as_bytes()).unwrap());
+        let bytes: Vec<u8> = lines.collect();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/why/flight.log");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &bytes).expect("the golden file is writable");
+        }
+        let golden = std::fs::read(&path).expect("a golden file; UPDATE_GOLDEN=1 makes it");
+        assert_eq!(String::from_utf8_lossy(&bytes), String::from_utf8_lossy(&golden));
+        let (payloads, whole) = segment::read(&golden);
+        assert_eq!(whole, golden.len());
+        let read: Vec<_> = payloads.into_iter().map(|payload| Entry::read(payload).unwrap()).collect();
+        assert_eq!(read, entries());
+    }
+
+    #[test]
+    fn what_another_release_wrote_is_none_and_no_error() {
+        let text = entries()[0].write();
+        assert!(Entry::read(text.as_bytes()).is_some());
+        for other in [
+            text.replace(r#"{"v":1,"at""#, r#"{"v":2,"at""#),
+            text.replace(r#""told":{"v":1"#, r#""told":{"v":9"#),
+            text.replace(r#""at":"#, r#""when":"#),
+            "[]".to_owned(),
+            String::new(),
+        ] {
+            assert_ne!(other, text);
+            assert_eq!(Entry::read(other.as_bytes()), None, "{other}");
+        }
+    }
+}

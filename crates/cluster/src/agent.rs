@@ -5,4 +5,5 @@
 
 pub(crate) mod flight;
 pub(crate) mod health;
+pub(crate) mod install;
 pub(crate) mod metrics;

@@ -70,6 +70,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("host::netlink", &["core::dialect::wire", "host::netns"]),
     ("host::families", &["core::settings{Families}"]),
     ("host::outcome", &[]),
+    ("host::files", &[]),
     ("host::socket", &["core::ask"]),
     ("host::records", &["core::record", "core::cni"]),
     (
@@ -164,7 +165,11 @@ const PLACES: &[(&str, &[&str], &str)] = &[
     ),
     ("unsafe ", &["host::netns"], "one ioctl has no safe wrapper"),
     ("move_into_", &["host::netns"], "a thread that entered a namespace is spent; only netns knows how"),
-    ("Command::new", &["host::restore", "cluster::demo"], "the plugin runs no other program (M6)"),
+    (
+        "Command::new",
+        &["host::restore", "cluster::demo", "cluster::agent::install"],
+        "the plugin runs no other program (M6)",
+    ),
     ("process::exit", &["host::bin", "cluster"], "a library returns"),
     ("env::var", &["host::bin", "cluster"], "the environment is an argument"),
     ("env::args", &["host::bin", "cluster"], "the arguments are arguments"),

@@ -57,20 +57,57 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What a list says, as far as it concerns who puts an entry into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The network's name.
+    pub name: String,
+    /// The versions a runtime may use it as.
+    pub versions: Vec<String>,
+    /// The types of its plugins, in order.
+    pub types: Vec<String>,
+    /// Our entries, in order; one at most is right.
+    pub ours: Vec<Map<String, Value>>,
+}
+
+/// Reads a list that a runtime could use.
+pub fn read(text: &str) -> Result<Chain, Error> {
+    let mut list = parse(text)?;
+    let plugins = plugins(&mut list)?.clone();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let more = list.get("cniVersions").and_then(Value::as_array).into_iter().flatten();
+    Ok(Chain {
+        name: list.get("name").map(text).unwrap_or_default(),
+        versions: list.get("cniVersion").into_iter().chain(more).map(text).collect(),
+        types: plugins.iter().map(|plugin| plugin.get("type").map(text).unwrap_or_default()).collect(),
+        ours: plugins.iter().filter(|plugin| is_ours(plugin)).filter_map(Value::as_object).cloned().collect(),
+    })
+}
+
 /// Puts `entry` (with [`TYPE`] as its `type`) last into the list, in place of every entry of our type.
 pub fn insert(text: &str, entry: &Map<String, Value>) -> Result<Edit, Error> {
+    take_over(text, entry, &[])
+}
+
+/// As [`insert`], and takes the entries of the types in `instead_of` out in the same edit: whoever does what we do would
+/// redirect what we redirected.
+pub fn take_over(text: &str, entry: &Map<String, Value>, instead_of: &[&str]) -> Result<Edit, Error> {
+    let replaced = |plugin: &Value| {
+        is_ours(plugin)
+            || plugin.get("type").and_then(Value::as_str).is_some_and(|one| instead_of.contains(&one))
+    };
     let mut list = parse(text)?;
     check_version(&list)?;
     let plugins = plugins(&mut list)?;
     if plugins.iter().any(is_multus) {
         return Err(Error::Multus);
     }
-    let ours = plugins.iter().filter(|plugin| is_ours(plugin)).count();
+    let going = plugins.iter().filter(|plugin| replaced(plugin)).count();
     let right = plugins.last().is_some_and(|last| is_ours(last) && last.as_object() == Some(entry));
-    if right && ours == 1 {
+    if right && going == 1 {
         return Ok(Edit::Unchanged);
     }
-    plugins.retain(|plugin| !is_ours(plugin));
+    plugins.retain(|plugin| !replaced(plugin));
     plugins.push(Value::Object(entry.clone()));
     Ok(Edit::Changed(pretty(&list)))
 }
@@ -262,6 +299,35 @@ mod tests {
         ] {
             assert_eq!(exact(&changed(insert(&list(&plugins), &entry()))), wanted);
         }
+    }
+
+    #[test]
+    fn who_did_it_before_us_goes_in_the_same_edit() {
+        let other = json!({ "type": "bridge" });
+        let istio = json!({ "type": "istio-cni", "log_level": "info" });
+        let list = |plugins: &[&Value]| {
+            json!({ "cniVersion": "1.0.0", "name": "n", "plugins": plugins }).to_string()
+        };
+        let wanted = list(&[&other, &Value::Object(entry())]);
+        for plugins in [vec![&other, &istio], vec![&istio, &other], vec![&other, &istio, &istio]] {
+            let text = list(&plugins);
+            assert_eq!(exact(&changed(take_over(&text, &entry(), &["istio-cni"]))), wanted);
+            assert!(changed(insert(&text, &entry())).contains("istio-cni"));
+        }
+        assert_eq!(take_over(&wanted, &entry(), &["istio-cni"]), Ok(Edit::Unchanged));
+        let with = list(&[&other, &istio, &Value::Object(entry())]);
+        assert_eq!(exact(&changed(take_over(&with, &entry(), &["istio-cni"]))), wanted);
+    }
+
+    #[test]
+    fn a_list_says_what_it_is() {
+        let list = json!({ "cniVersion": "0.4.0", "cniVersions": ["1.0.0"], "name": "n",
+            "plugins": [{ "type": "bridge" }, entry()] });
+        let chain = read(&list.to_string()).expect("a list");
+        assert_eq!((chain.name.as_str(), chain.ours.len()), ("n", 1));
+        assert_eq!(chain.versions, ["0.4.0", "1.0.0"]);
+        assert_eq!(chain.types, ["bridge", TYPE]);
+        assert_eq!(read(r#"{"type":"bridge","name":"n"}"#), Err(Error::Single));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod families;
+pub mod files;
 pub mod init;
 pub mod inspect;
 pub mod netlink;

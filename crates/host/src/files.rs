@@ -1,0 +1,296 @@
+//! Files put in place whole: written beside their place under a name nobody reads, made durable, then renamed.
+//!
+//! The final path is never open for writing: a reader sees the old file or the new one, also after a crash or a power
+//! cut, and nobody who executes it meets a writer. Mode, owner and security label come from the file that is replaced.
+//! What the place held at the instant of the exchange is handed back, so that an owner's own write is never lost unseen.
+
+use rustix::fs::{CWD, Mode, RenameFlags, XattrFlags};
+use rustix::io::Errno;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What a file has beside its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Like {
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its user and group, if they are to be set.
+    pub owner: Option<(u32, u32)>,
+    /// Its `security.selinux`, if it has one.
+    pub label: Option<Vec<u8>>,
+}
+
+impl Like {
+    /// A new file with these permissions; owner and label are what the folder gives.
+    pub fn new(mode: u32) -> Like {
+        Like { mode, owner: None, label: None }
+    }
+
+    /// What the file at `path` has; nothing if there is none.
+    pub fn of(path: &Path) -> Result<Option<Like>, Error> {
+        let failed = |cause: io::Error| Error::new("look at", path, cause);
+        let found = match fs::metadata(path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(failed)?,
+        };
+        let label = label(path).map_err(failed)?;
+        Ok(Some(Like { mode: found.mode() & 0o7777, owner: Some((found.uid(), found.gid())), label }))
+    }
+}
+
+/// The steps of putting a file in place, in order; each is told before it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "their names are what they do")]
+pub enum Step {
+    Create,
+    Write,
+    Owner,
+    Label,
+    Mode,
+    Sync,
+    Rename,
+    Clear,
+    SyncFolder,
+}
+
+/// Told before each step; an error from it is as one of the step itself. For tests that fail or die at every step.
+pub type Hook<'a> = dyn FnMut(Step) -> io::Result<()> + 'a;
+
+/// Why a file could not be put in place. Nothing is half done: the place is as it was.
+#[derive(Debug)]
+pub struct Error {
+    /// What was tried.
+    pub act: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// Why it failed.
+    pub cause: io::Error,
+}
+
+impl Error {
+    /// `act` on `path` failed because of `cause`.
+    pub fn new(act: &'static str, path: &Path, cause: impl Into<io::Error>) -> Error {
+        Error { act, path: path.to_owned(), cause: cause.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}: {}", self.act, self.path.display(), self.cause)?;
+        let way_out = match self.cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space there",
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "mount it writable, or name the directory that the runtime uses on this platform"
+            }
+            io::ErrorKind::CrossesDevices | io::ErrorKind::ResourceBusy => {
+                "mount the directory into the container, not the single file"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "it must belong to root, and SELinux or AppArmor must let this process write there"
+            }
+            io::ErrorKind::NotFound => "mount the node's directory there, or name another",
+            _ => return Ok(()),
+        };
+        write!(f, "; {way_out}")
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// A whole, durable file beside its place. It is discarded by [`Staged::discard`] only: a process that dies leaves it to
+/// [`sweep`].
+#[derive(Debug)]
+#[must_use = "a staged file is put in place or discarded"]
+pub struct Staged {
+    path: PathBuf,
+}
+
+/// What every staged file's name begins with. Runtimes take every file for a list that ends as lists do, dot or no dot.
+const PREFIX: &str = ".millrace-staged.";
+/// What it ends with.
+const SUFFIX: &str = ".tmp";
+/// The most names tried: each that is taken is another process's, or was left by a dead one.
+const NAMES: u32 = 1000;
+/// The most files a folder of lists or of plugins may hold.
+const MOST: usize = 65_536;
+
+/// Writes what `content` gives into a new file in `folder`.
+pub fn stage(
+    folder: &Path,
+    content: &mut dyn Read,
+    like: &Like,
+    hook: &mut Hook<'_>,
+) -> Result<Staged, Error> {
+    hook(Step::Create).map_err(|cause| Error::new("create a file in", folder, cause))?;
+    let (mut file, path) = create(folder)?;
+    let staged = Staged { path };
+    match fill(&mut file, &staged.path, content, like, hook) {
+        Ok(()) => Ok(staged),
+        Err(error) => {
+            staged.discard();
+            Err(error)
+        }
+    }
+}
+
+impl Staged {
+    /// Where it is for now.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts it at `path`, whatever is there. After an error nothing is left beside it.
+    pub fn put(self, path: &Path, hook: &mut Hook<'_>) -> Result<(), Error> {
+        let renamed = hook(Step::Rename).and_then(|()| fs::rename(&self.path, path));
+        if let Err(cause) = renamed {
+            self.discard();
+            return Err(Error::new("put a file in place at", path, cause));
+        }
+        sync_folder(path, hook)
+    }
+
+    /// Swaps it with what is at `path` at that very instant, which is returned. Where the file system cannot swap
+    /// (`None`), it is put there.
+    pub fn exchange(self, path: &Path, hook: &mut Hook<'_>) -> Result<Option<Staged>, Error> {
+        let swapped = hook(Step::Rename)
+            .and_then(|()| Ok(rustix::fs::renameat_with(CWD, &self.path, CWD, path, RenameFlags::EXCHANGE)?));
+        match swapped {
+            Ok(()) => sync_folder(path, hook).map(|()| Some(self)),
+            Err(cause)
+                if [Errno::INVAL, Errno::NOSYS]
+                    .map(|errno| errno.raw_os_error())
+                    .contains(&cause.raw_os_error().unwrap_or(0)) =>
+            {
+                self.put(path, hook).map(|()| None)
+            }
+            Err(cause) => {
+                self.discard();
+                Err(Error::new("put a file in place at", path, cause))
+            }
+        }
+    }
+
+    /// Removes it.
+    pub fn discard(self) {
+        // It is named so that nobody reads it, and swept later.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes a file and makes that durable; no file is no error.
+pub fn remove(path: &Path, hook: &mut Hook<'_>) -> Result<bool, Error> {
+    match hook(Step::Clear).and_then(|()| fs::remove_file(path)) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(Error::new("remove", path, cause)),
+        Ok(()) => sync_folder(path, hook).map(|()| true),
+    }
+}
+
+/// Removes what processes that died left staged in `folder`. Only for whoever holds the lock under which files are staged.
+pub fn sweep(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let left = staged_in(folder)?;
+    for path in &left {
+        fs::remove_file(path).map_err(|cause| Error::new("remove the abandoned", path, cause))?;
+    }
+    Ok(left)
+}
+
+/// What is staged in `folder`; no folder holds nothing.
+pub fn staged_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |cause| Error::new("list", folder, cause);
+    let entries = match fs::read_dir(folder) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for (count, entry) in entries.enumerate() {
+        let entry = entry.map_err(failed)?;
+        if count >= MOST {
+            return Err(failed(io::Error::other(format!("it holds more than {MOST} files"))));
+        }
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn create(folder: &Path) -> Result<(File, PathBuf), Error> {
+    for number in 0..NAMES {
+        let path = folder.join(format!("{PREFIX}{}-{number}{SUFFIX}", std::process::id()));
+        match File::options().write(true).create_new(true).mode(0o600).open(&path) {
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return Ok((opened.map_err(|cause| Error::new("create", &path, cause))?, path)),
+        }
+    }
+    Err(Error::new("create a file in", folder, io::Error::other(format!("{NAMES} names are taken"))))
+}
+
+fn fill(
+    file: &mut File,
+    path: &Path,
+    content: &mut dyn Read,
+    like: &Like,
+    hook: &mut Hook<'_>,
+) -> Result<(), Error> {
+    let failed = |act: &'static str| move |cause: io::Error| Error::new(act, path, cause);
+    hook(Step::Write).and_then(|()| io::copy(content, file)).map_err(failed("write"))?;
+    if let Some((user, group)) = like.owner {
+        hook(Step::Owner).and_then(|()| own(file, user, group)).map_err(failed("give its owner to"))?;
+    }
+    if let Some(label) = &like.label {
+        hook(Step::Label).and_then(|()| relabel(file, path, label)).map_err(failed("give its label to"))?;
+    }
+    // After the owner: changing that takes the set-user bits away.
+    let mode = Mode::from_raw_mode(like.mode);
+    hook(Step::Mode)
+        .and_then(|()| Ok(rustix::fs::fchmod(&*file, mode)?))
+        .map_err(failed("give its mode to"))?;
+    hook(Step::Sync)
+        .and_then(|()| file.flush())
+        .and_then(|()| file.sync_all())
+        .map_err(failed("make durable"))
+}
+
+fn own(file: &File, user: u32, group: u32) -> io::Result<()> {
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) == (user, group) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(user), Some(group))
+}
+
+/// The label a file gets in its folder is right more often than not, and setting one needs a privilege.
+fn relabel(file: &File, path: &Path, wanted: &[u8]) -> io::Result<()> {
+    if label(path)?.as_deref() == Some(wanted) {
+        return Ok(());
+    }
+    Ok(rustix::fs::fsetxattr(file, LABEL, wanted, XattrFlags::empty())?)
+}
+
+const LABEL: &str = "security.selinux";
+
+fn label(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut buffer = [0; 512];
+    match rustix::fs::getxattr(path, LABEL, &mut buffer[..]) {
+        Ok(length) => Ok(Some(buffer[..length].to_vec())),
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+/// A rename is durable once its folder is.
+fn sync_folder(path: &Path, hook: &mut Hook<'_>) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let synced = hook(Step::SyncFolder).and_then(|()| File::open(folder)?.sync_all());
+    synced.map_err(|cause| Error::new("make durable", folder, cause))
+}

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "its parts land one by one; the run loop that uses them comes last")]
 
 pub(crate) mod flight;
+pub(crate) mod guard;
 pub(crate) mod health;
 pub(crate) mod install;
 pub(crate) mod metrics;

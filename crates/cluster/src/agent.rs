@@ -8,3 +8,4 @@ pub(crate) mod guard;
 pub(crate) mod health;
 pub(crate) mod install;
 pub(crate) mod metrics;
+pub(crate) mod telemetry;

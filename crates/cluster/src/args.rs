@@ -1,5 +1,7 @@
 //! The command line, as clap reads it. Flags only: what they do is in the module of each command.
 
+pub(crate) mod print;
+
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ pub(crate) enum Command {
     Trace(Trace),
     Verify(Verify),
     Why(Why),
+    Print(print::Print),
     Demo(Demo),
     #[command(hide = true)]
     DemoApp(DemoApp),

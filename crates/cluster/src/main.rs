@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 mod facts;
 mod http;
+mod print;
 mod telemetry;
 
 use args::{Args, Command};
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => cli::trace::run(args, &mut out),
         Command::Verify(args) => cli::verify::run(args, &mut out),
         Command::Why(args) => cli::why::run(args, &mut out),
+        Command::Print(args) => print::run(args, &mut out),
         Command::Demo(args) => demo::run(args, &mut out),
         Command::DemoApp(args) => demo::app::run(args),
     };

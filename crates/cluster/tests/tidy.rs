@@ -111,8 +111,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("host::bin", &["core::*", "host::*"]),
     // cluster: nobody imports the demo, except main.
     ("cluster", &["cluster::*"]),
-    ("cluster::args", &["core::*"]),
+    ("cluster::args", &["core::*", "cluster::args::*"]),
     ("cluster::facts", &["core::*"]),
+    // What is printed depends on flags alone.
+    (
+        "cluster::print",
+        &["cluster::args::print", "cluster::cli{Outcome}", "cluster::print::*", "cluster::print"],
+    ),
     // What all roles share.
     ("cluster::http", &[]),
     ("cluster::telemetry", &[]),

@@ -1,0 +1,139 @@
+//! The flags of `millrace print`. Flags only: what is printed is in `print`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Print what installs the node agent: manifests, a chart, or a tree for Kustomize.
+#[derive(Debug, Args)]
+pub(crate) struct Print {
+    #[command(subcommand)]
+    pub(crate) what: What,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    Manifests(Manifests),
+    Uninstall(Uninstall),
+    Chart(Folder),
+    Kustomize(Folder),
+}
+
+/// Print the objects that run the agent, for kubectl apply.
+#[derive(Debug, Args)]
+pub(crate) struct Manifests {
+    #[command(flatten)]
+    pub(crate) variant: Variant,
+}
+
+/// Print a Job for each node that takes everything of ours off it; delete the DaemonSet first.
+#[derive(Debug, Args)]
+pub(crate) struct Uninstall {
+    #[command(flatten)]
+    pub(crate) variant: Variant,
+    /// A node; may be repeated.
+    #[arg(long, value_name = "NODE", value_delimiter = ',', required = true)]
+    pub(crate) node: Vec<String>,
+}
+
+/// Write a folder, which is made when it is not there. Files of other names in it are left alone.
+#[derive(Debug, Args)]
+pub(crate) struct Folder {
+    /// The folder.
+    #[arg(short, long, value_name = "DIRECTORY")]
+    pub(crate) output: PathBuf,
+}
+
+/// What may differ from cluster to cluster.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Variant {
+    /// What the agent may do.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) profile: Profile,
+    /// Where things are on the nodes.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) platform: Platform,
+    /// The agent's image; without it the one that `make image` makes.
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+}
+
+/// What the agent may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Profile {
+    /// No capability; reads pods and namespaces, writes nothing in the cluster.
+    #[default]
+    Zero,
+    /// Also looks into pods and repairs or evicts them.
+    Audit,
+}
+
+impl Profile {
+    /// All of them.
+    pub(crate) const ALL: [Profile; 2] = [Profile::Zero, Profile::Audit];
+
+    /// Its name on the command line and in values.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Profile::Zero => "zero",
+            Profile::Audit => "audit",
+        }
+    }
+}
+
+/// Kinds of nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Platform {
+    /// kubeadm, and whatever keeps its places with containerd.
+    #[default]
+    Kubeadm,
+    /// Google Kubernetes Engine.
+    Gke,
+    /// Amazon's EKS.
+    Eks,
+    /// Azure's AKS.
+    Aks,
+    /// k3s.
+    K3s,
+    /// RKE2.
+    Rke2,
+    /// MicroK8s.
+    Microk8s,
+    /// OpenShift 4, with Multus.
+    Openshift,
+    /// Bottlerocket.
+    Bottlerocket,
+    /// Talos.
+    Talos,
+}
+
+impl Platform {
+    /// All of them.
+    pub(crate) const ALL: [Platform; 10] = [
+        Platform::Kubeadm,
+        Platform::Gke,
+        Platform::Eks,
+        Platform::Aks,
+        Platform::K3s,
+        Platform::Rke2,
+        Platform::Microk8s,
+        Platform::Openshift,
+        Platform::Bottlerocket,
+        Platform::Talos,
+    ];
+
+    /// Its name on the command line, in the agent's configuration and in values.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Platform::Kubeadm => "kubeadm",
+            Platform::Gke => "gke",
+            Platform::Eks => "eks",
+            Platform::Aks => "aks",
+            Platform::K3s => "k3s",
+            Platform::Rke2 => "rke2",
+            Platform::Microk8s => "microk8s",
+            Platform::Openshift => "openshift",
+            Platform::Bottlerocket => "bottlerocket",
+            Platform::Talos => "talos",
+        }
+    }
+}

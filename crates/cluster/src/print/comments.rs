@@ -1,0 +1,197 @@
+//! What stands beside the lines of a manifest: why they are there, for whoever reviews or changes them.
+//!
+//! Words only. A test sees that each is about a line that is really printed.
+
+/// The lines of comment on the part at `path`.
+pub(crate) fn of(path: &str) -> impl Iterator<Item = &'static str> {
+    let path = path.strip_prefix("Job/").map_or_else(|| path.to_owned(), |rest| format!("DaemonSet/{rest}"));
+    let found = COMMENTS.iter().find(|(place, _)| *place == path);
+    found.into_iter().flat_map(|(_, text)| text.lines())
+}
+
+/// Places, each a kind with the names of the parts below it, and what is said there.
+pub(crate) const COMMENTS: &[(&str, &str)] = &[
+    (
+        "Namespace/metadata/labels/pod-security.kubernetes.io/enforce",
+        "The agent's pod has hostPath volumes and the node's network, which only this level lets in.",
+    ),
+    (
+        "ServiceAccount/automountServiceAccountToken",
+        "Pods say so themselves when they want the token: the agent does, the Job that uninstalls does not.",
+    ),
+    (
+        "ClusterRole/rules/ pods get,list,watch",
+        "One watch of this node's pods answers the plugin; get is for a pod whose start outran the watch.\n\
+         RBAC cannot narrow this down to one node's pods; the agent asks for no others.",
+    ),
+    (
+        "ClusterRole/rules/ namespaces get,list,watch",
+        "Labels of namespaces say where an injector is at work; the chain entry hints at them.",
+    ),
+    (
+        "ClusterRole/rules/ pods/eviction create",
+        "Audit policy \"delete\": a pod that runs unprotected is evicted, so disruption budgets hold.",
+    ),
+    (
+        "ClusterRole/rules/ pods patch",
+        "Audit policy \"label\": marks a pod that runs unprotected. With another policy this line can go.",
+    ),
+    ("ClusterRole/rules/ events create", "Says at the pod itself what was found and done."),
+    ("ClusterRole/rules/events.k8s.io events create", "The same, by the newer of the two APIs for events."),
+    (
+        "NetworkPolicy/spec/podSelector",
+        "No policy is about pods in the node's network, so none is about the agent. This one shuts off\n\
+         whatever else ends up in this namespace: nothing else belongs here.",
+    ),
+    (
+        "ResourceQuota/spec",
+        "GKE admits pods of this priority outside kube-system only where a quota names it.",
+    ),
+    (
+        "DaemonSet/spec/updateStrategy/rollingUpdate",
+        "The new agent is up and in step before the old one goes. Declare no ports: two pods with the\n\
+         same host port cannot be on one node, and the new one would wait forever. (Kubernetes 1.25)",
+    ),
+    (
+        "DaemonSet/spec/template/metadata/annotations/millrace.dev/config",
+        "Changes with the configuration, so that a changed configuration rolls out.",
+    ),
+    (
+        "DaemonSet/spec/template/metadata/annotations/container.apparmor.security.beta.kubernetes.io/agent",
+        "The usual AppArmor profile refuses to look at processes of other containers. (An annotation,\n\
+         because the field is only known since Kubernetes 1.30.)",
+    ),
+    (
+        "DaemonSet/spec/template/spec/dnsPolicy",
+        "The node's resolver: the agent needs no cluster name, and cluster DNS is a pod that may wait for it.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/hostNetwork",
+        "In the node's network no plugin is asked, so the agent never waits for itself.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/hostPID",
+        "Pods without a pause process are found by their processes, in /proc.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/terminationGracePeriodSeconds",
+        "It stops serving at once and leaves the chain, the plugin and its state as they are.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/tolerations",
+        "Every node that starts pods: also one that is not ready yet, or is being drained.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/priorityClassName",
+        "A node without an agent starts no mesh pod that carries no stamp.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/containers/agent/resources/limits",
+        "No CPU limit: it is busiest when many pods start, and slowed down then they would all wait.\n\
+         The budget is 24 MiB with 250 pods; the rest is room for a probe's process.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/containers/agent/startupProbe",
+        "A minute to come up; the others begin when it has.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/containers/agent/livenessProbe",
+        "Each process answers on a socket of its own, so during an upgrade both agents are seen apart.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/containers/agent/securityContext/capabilities/add/NET_ADMIN",
+        "Reads and repairs rules in a pod's network namespace (nf_tables asks for it even to list).",
+    ),
+    (
+        "DaemonSet/spec/template/spec/containers/agent/securityContext/capabilities/add/SYS_ADMIN",
+        "Enters a pod's network namespace (setns), makes the self-test's, sees who rewrites the list (fanotify).",
+    ),
+    (
+        "DaemonSet/spec/template/spec/containers/agent/securityContext/capabilities/add/SYS_PTRACE",
+        "Opens /proc/PID/ns/net of processes of other users.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/containers/agent/securityContext/runAsUser",
+        "Root's own directories, and files that belong to root; with no capability it is nothing more.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/containers/agent/securityContext/seLinuxOptions",
+        "Without SELinux nothing comes of it. With it, an ordinary container may not write what the\n\
+         runtime reads (container_t may not write etc_t); Bottlerocket knows the type by this name, too.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/volumes/conf-dir",
+        "Must be there: the runtime makes it. Were it made here, a wrong path would go unnoticed, with our\n\
+         entry where nobody looks. A pod that cannot mount says so by name.",
+    ),
+    ("DaemonSet/spec/template/spec/volumes/bin-dir", "Must be there, for the same reason."),
+    (
+        "DaemonSet/spec/template/spec/volumes/runtime-config",
+        "Read only: says which two directories the runtime really uses.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/volumes/run",
+        "Ours: sockets, the lock, records. Gone with a reboot, as pods are.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/volumes/state",
+        "Ours: what was decided, for `millrace why`, and what was installed.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/volumes/netns",
+        "Where runtimes pin network namespaces; they make the directory just like this themselves.",
+    ),
+    (
+        "DaemonSet/spec/template/spec/volumes/cni-cache",
+        "Read only: which attachments still name our plugin, so that it is not taken from under them.",
+    ),
+    (
+        "Config/excludeNamespaces",
+        "Pods in these keep istio-init. What is always excluded: pods in the node's network.",
+    ),
+    (
+        "Config/failurePolicy",
+        "Closed: a mesh pod whose decision cannot be had does not start. Open: it starts unprotected.",
+    ),
+    ("Config/backend", "auto, iptables, nftables or iptables-text."),
+    ("Config/agentTimeout", "How long the start of a pod goes on asking for the agent."),
+    (
+        "Config/statusGating",
+        "Whether a node counts as not ready for pods while its agent is away (CNI 1.1.0 lists only).",
+    ),
+    ("Config/install/way", "auto, in-place, own-list or auxiliary (Multus)."),
+    ("Config/install/list", "The list by name; without it the one the runtime uses."),
+    ("Config/audit/policy", "off, repair, delete or label. All but off need the audit profile."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::{objects, yaml};
+    use super::*;
+    use crate::args::print::{Platform, Profile};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_comment_is_about_a_line_that_is_printed() {
+        let mut printed = String::new();
+        for platform in Platform::ALL {
+            for profile in Profile::ALL {
+                let words = objects::plain(profile, platform, None);
+                let mut all = objects::objects(&words, profile, platform);
+                all.extend(objects::uninstall(&words, &["node".to_owned()]));
+                for object in &all {
+                    printed.push_str(&yaml::write(&yaml::Node::of(&object.tree), object.kind()));
+                }
+            }
+        }
+        let unused: Vec<_> = COMMENTS
+            .iter()
+            .filter(|(_, text)| {
+                text.is_empty() || !text.lines().all(|line| printed.contains(&format!("# {line}")))
+            })
+            .collect();
+        assert!(unused.is_empty(), "{unused:#?}");
+        let places: BTreeSet<_> = COMMENTS.iter().map(|(place, _)| place).collect();
+        assert_eq!(places.len(), COMMENTS.len(), "a place has two comments");
+    }
+}

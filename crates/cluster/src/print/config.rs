@@ -1,0 +1,62 @@
+//! The agent's configuration file, as it is shipped: every key, each with its default.
+
+use super::places::{places, way};
+use crate::args::print::{Platform, Profile};
+use serde::Serialize;
+use serde_json::Value;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    exclude_namespaces: Vec<&'static str>,
+    failure_policy: &'static str,
+    backend: &'static str,
+    agent_timeout: &'static str,
+    status_gating: bool,
+    install: Install,
+    audit: Audit,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Install {
+    platform: &'static str,
+    way: &'static str,
+    conf_dir: &'static str,
+    bin_dir: &'static str,
+    list: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Audit {
+    policy: &'static str,
+}
+
+/// The configuration of an agent on `platform`, as a tree for the writer.
+pub(crate) fn config(profile: Profile, platform: Platform) -> Value {
+    let places = places(platform);
+    let config = Config {
+        exclude_namespaces: vec!["kube-system", super::words::NAMESPACE],
+        failure_policy: "Closed",
+        backend: "auto",
+        agent_timeout: "10s",
+        status_gating: false,
+        install: Install {
+            platform: platform.name(),
+            way: way(platform),
+            conf_dir: places.conf_dir,
+            bin_dir: places.bin_dir,
+            list: "",
+        },
+        audit: Audit { policy: policy(profile) },
+    };
+    serde_json::to_value(config).expect("plain data has a tree")
+}
+
+/// What the audit does with what it finds, unless told otherwise.
+pub(crate) fn policy(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Zero => "off",
+        Profile::Audit => "repair",
+    }
+}

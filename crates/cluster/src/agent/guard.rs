@@ -4,6 +4,7 @@
 //! fights on when the budget is spent, and never makes the list of an owner who took it away.
 
 mod budget;
+mod installed;
 #[cfg(test)]
 mod scratch;
 mod seen;
@@ -340,7 +341,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     use std::time::SystemTime;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    pub(super) const PATIENCE: Duration = Duration::from_secs(60);
     const OWNERS: &str = r#"{"name":"cbr0","cniVersion":"0.3.1","plugins":[{"type":"flannel"},{"type":"portmap","snat":true}]}"#;
 
     /// A list with our entry, and our binary.
@@ -456,7 +457,7 @@ mod tests {
     }
 
     /// Quick, and looking only when something is told.
-    fn pace() -> Pace {
+    pub(super) fn pace() -> Pace {
         Pace {
             quiet: Duration::from_millis(5),
             longest: Duration::from_millis(50),
@@ -552,16 +553,18 @@ mod tests {
     }
 
     /// A process that puts the owner's list back fifty times a second, as long as it may and a thousand times at most.
-    struct Foreign {
+    pub(super) struct Foreign {
         child: Child,
         may: PathBuf,
     }
 
     impl Foreign {
-        fn start(scene: &Scene) -> Foreign {
-            let may = scene.scratch.path.join("may");
+        pub(super) fn start(list: &Path, text: &str) -> Foreign {
+            let folder =
+                list.parent().and_then(Path::parent).expect("the list is in a folder of the test's own");
+            let may = folder.join("may");
             fs::write(&may, "").unwrap();
-            fs::write(scene.scratch.path.join("owners"), OWNERS).unwrap();
+            fs::write(folder.join("owners"), text).unwrap();
             let script = r#"
                 count=0
                 while [ -e "$1/may" ] && [ $count -lt 1000 ]; do
@@ -570,11 +573,11 @@ mod tests {
                     sleep 0.02
                 done"#;
             let mut command = Command::new("sh");
-            let command = command.args(["-c", script, "sh"]).arg(&scene.scratch.path).arg(&scene.files.list);
+            let command = command.args(["-c", script, "sh"]).arg(folder).arg(list);
             Foreign { child: command.spawn().unwrap(), may }
         }
 
-        fn stop(mut self) {
+        pub(super) fn stop(mut self) {
             fs::remove_file(&self.may).unwrap();
             self.child.wait().unwrap();
         }
@@ -588,13 +591,13 @@ mod tests {
     }
 
     /// Reads the list as runtimes do, at any moment, until it is dropped; each reading must be a list.
-    struct Runtime {
+    pub(super) struct Runtime {
         stop: Arc<AtomicBool>,
         reader: Option<std::thread::JoinHandle<u32>>,
     }
 
     impl Runtime {
-        fn start(list: PathBuf) -> Runtime {
+        pub(super) fn start(list: PathBuf) -> Runtime {
             let stop = Arc::new(AtomicBool::new(false));
             let stopped = stop.clone();
             let read = move || {
@@ -610,7 +613,7 @@ mod tests {
             Runtime { stop, reader: Some(std::thread::spawn(read)) }
         }
 
-        fn end(mut self) -> u32 {
+        pub(super) fn end(mut self) -> u32 {
             self.stop.store(true, Ordering::Relaxed);
             self.reader.take().expect("it was started").join().expect("every reading was a list")
         }
@@ -627,7 +630,7 @@ mod tests {
         let limits = Limits { burst: 100, undone: 3, first: Duration::from_secs(1), ..Limits::default() };
         let mut scene = Scene::start("fight", Pace { limits, ..pace() }).await;
         let runtime = Runtime::start(scene.files.list.clone());
-        let foreign = Foreign::start(&scene);
+        let foreign = Foreign::start(&scene.files.list, OWNERS);
         let status = scene.becomes("backed off", |status| matches!(status, Status::BackedOff { .. })).await;
         foreign.stop();
         let Status::BackedOff { what, suspect, .. } = &status else { unreachable!("it was waited for") };

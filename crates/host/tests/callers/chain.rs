@@ -3,10 +3,10 @@
 //! bridge and host-local in front, as on a real node, and a witness on each side of `millrace-cni`: what the one before
 //! was given and what the one behind was given must be the same (M7).
 
-use super::node::{Node, outcome, source, text};
 use super::parts;
 use millrace_core::cni::Entry;
 use millrace_core::cni::entry::ANNOTATIONS;
+use millrace_rig::node::{Node, outcome, source, text};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::io::Write;

@@ -1,10 +1,10 @@
 //! libcni's own cnitool: the caller of CHECK, GC and STATUS, with a list of version 1.1.0.
 
 use super::chain::{self, calls};
-use super::node::{Node, outcome, run, text};
-use super::parts::Parts;
+use super::parts;
 use super::rules::{assert_redirected, assert_untouched, inside, stamped};
 use millrace_core::cni::entry::ANNOTATIONS;
+use millrace_rig::node::{Node, outcome, run, text};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -88,7 +88,7 @@ struct Cnitool {
 
 /// A node with a namespace `one`, and cnitool.
 fn start(test: &'static str) -> Option<(Node, Cnitool)> {
-    let mut parts = Parts::of(test);
+    let mut parts = parts::of(test);
     let path = parts.cnitool();
     let plugins = parts.newer_plugins();
     if !parts.complete() {

@@ -1,20 +1,21 @@
 //! containerd's CRI as a kubelet uses it: pods inside and outside the mesh, from start to removal.
 
 use super::chain::{self, ENROLLED, added, calls};
-use super::containerd::Containerd;
-use super::node::Node;
-use super::parts::Parts;
+use super::parts;
 use super::rules::{
     assert_page_agrees, assert_redirected, assert_redirected_natively, assert_untouched, injected, stamped,
     unrelated,
 };
+use millrace_rig::containerd::Containerd;
+use millrace_rig::node::Node;
+use millrace_rig::parts::Parts;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// This release's containerd, with the list version that its libcni takes.
 #[test]
 fn the_machines_containerd_runs_pods() {
-    let mut parts = Parts::of("the_machines_containerd_runs_pods");
+    let mut parts = parts::of("the_machines_containerd_runs_pods");
     let containerd = parts.program("containerd", "--version");
     let plugins = parts.plugins();
     if let Some(node) = node_of(parts, "1.0.0", &plugins) {
@@ -25,7 +26,7 @@ fn the_machines_containerd_runs_pods() {
 /// A containerd that also calls STATUS, which exists from 1.1.0 on.
 #[test]
 fn containerd_2_runs_pods() {
-    let mut parts = Parts::of("containerd_2_runs_pods");
+    let mut parts = parts::of("containerd_2_runs_pods");
     let containerd = parts.fetched("containerd-2/usr/bin/containerd", "--version");
     let plugins = parts.newer_plugins();
     if let Some(node) = node_of(parts, "1.1.0", &plugins) {
@@ -46,7 +47,7 @@ fn node_of(mut parts: Parts, version: &str, plugins: &Path) -> Option<Node> {
 }
 
 fn lifecycle(containerd: &Containerd, node: &Node, version: &str) {
-    containerd.import();
+    containerd.import(&parts::kept());
     becomes_ready(containerd, node, version);
     outside_the_mesh(containerd, node);
     stamped_pod(containerd, node);

@@ -3,17 +3,18 @@
 //! Docker calls no CNI plugin; dockershim did, and cri-dockerd does, with the namespace of the sandbox's pid.
 
 use super::chain;
-use super::containerd::Containerd;
-use super::node::{Node, run, until};
-use super::parts::{self, Parts};
+use super::parts;
 use super::rules::{assert_page_agrees, assert_redirected, stamped};
+use millrace_rig::containerd::Containerd;
+use millrace_rig::node::{Node, run, until};
+use millrace_rig::parts::Parts;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// As Debian runs it: beside the machine's containerd, which it uses.
 #[test]
 fn docker_on_the_machines_containerd() {
-    let mut parts = Parts::of("docker_on_the_machines_containerd");
+    let mut parts = parts::of("docker_on_the_machines_containerd");
     let containerd = parts.program("containerd", "--version");
     let docker = Docker::among(&mut parts);
     if parts.complete() {
@@ -26,7 +27,7 @@ fn docker_on_the_machines_containerd() {
 /// Without one it starts its own, which keeps its pids elsewhere.
 #[test]
 fn docker_on_its_own_containerd() {
-    let mut parts = Parts::of("docker_on_its_own_containerd");
+    let mut parts = parts::of("docker_on_its_own_containerd");
     let docker = Docker::among(&mut parts);
     if parts.complete() {
         docker.follows_the_page(&Node::start());

@@ -1,13 +1,13 @@
 //! podman with its CNI backend: a runtime that is not Kubernetes', whose containers pass through untouched.
 
 use super::chain::{self, added, calls};
-use super::node::{Node, run};
-use super::parts::{self, Parts};
+use super::parts;
 use super::rules::assert_untouched;
+use millrace_rig::node::{Node, run};
 
 #[test]
 fn podman_containers_pass_through() {
-    let mut parts = Parts::of("podman_containers_pass_through");
+    let mut parts = parts::of("podman_containers_pass_through");
     let podman = parts.program("podman", "--version");
     parts.need(!parts.said("version 5"), "podman 4: version 5 has no CNI backend");
     let plugins = parts.plugins();

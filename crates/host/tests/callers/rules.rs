@@ -1,6 +1,5 @@
 //! What a pod of these tests should hold and what it holds, as the node's own tools see it.
 
-use super::node::{Node, outcome, run, text as text_of};
 use millrace_core::dialect::{Backend, text};
 use millrace_core::rules::compare::compare;
 use millrace_core::rules::{Family, Plan, plan};
@@ -8,6 +7,7 @@ use millrace_core::settings::{Families, Settings};
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
 use millrace_host::backend;
 use millrace_host::netns::NetNs;
+use millrace_rig::node::{Node, outcome, run, text as text_of};
 use serde_json::{Map, Value};
 
 /// The page's command, behind its `nsenter`.

@@ -4,7 +4,7 @@
 //! what the kernel cannot end by itself (a folder for logs, control groups) the next run sweeps up. The machine's own
 //! network, containers and configuration are never touched.
 
-use millrace_rig::end;
+use crate::end;
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const PREFIX: &str = "millrace-callers-";
 
 /// A running node.
-pub(crate) struct Node {
+pub struct Node {
     name: String,
     folder: PathBuf,
     holder: Child,
@@ -30,7 +30,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts one, without any daemon.
-    pub(crate) fn start() -> Node {
+    pub fn start() -> Node {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         sweep();
         let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -55,14 +55,14 @@ impl Node {
     }
 
     /// A command inside the node, killed when it takes too long.
-    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.enter();
         command.args(["timeout", "--signal=KILL", &PATIENCE.as_secs().to_string()]).arg(program);
         command
     }
 
     /// Starts a program that stays, its output going to a log.
-    pub(crate) fn daemon(&self, log: &str, program: impl AsRef<OsStr>, arguments: &[&str]) {
+    pub fn daemon(&self, log: &str, program: impl AsRef<OsStr>, arguments: &[&str]) {
         let file = File::create(self.log(log)).expect("the node's folder is writable");
         let twin = file.try_clone().expect("a file can be had twice");
         let mut command = self.enter();
@@ -71,19 +71,19 @@ impl Node {
     }
 
     /// What a daemon said so far, its last lines.
-    pub(crate) fn said(&self, log: &str) -> String {
+    pub fn said(&self, log: &str) -> String {
         let text = fs::read_to_string(self.log(log)).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
     /// The path by which this process reaches the node's file `path`; it must not lead over an absolute link.
-    pub(crate) fn file(&self, path: &str) -> PathBuf {
+    pub fn file(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.holder.id()))
     }
 
     /// Writes a file of the node and the folders above it.
-    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+    pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.file(path);
         fs::create_dir_all(path.parent().expect("the path is absolute"))
             .expect("the node's folders are writable");
@@ -91,7 +91,7 @@ impl Node {
     }
 
     /// The control group the node's containers belong below, as its path in each hierarchy.
-    pub(crate) fn control_group(&self) -> String {
+    pub fn control_group(&self) -> String {
         format!("/{}", self.name)
     }
 
@@ -127,7 +127,7 @@ impl Drop for Node {
 }
 
 /// Runs a command to its end and gives its standard output; a failure is the test's.
-pub(crate) fn run(command: &mut Command) -> String {
+pub fn run(command: &mut Command) -> String {
     let output = outcome(command);
     assert!(
         output.status.success(),
@@ -140,18 +140,18 @@ pub(crate) fn run(command: &mut Command) -> String {
 }
 
 /// Runs a command to its end, whatever that is.
-pub(crate) fn outcome(command: &mut Command) -> Output {
+pub fn outcome(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|cause| panic!("{command:?} cannot be run: {cause}"))
 }
 
 /// The bytes a program wrote, as text.
-pub(crate) fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Asks until there is an answer or `patience` is over. For daemons: their socket is there before they serve, and none
 /// of them tells when it does.
-pub(crate) fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = ask() {
@@ -165,7 +165,7 @@ pub(crate) fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -
 }
 
 /// The path of a script or program text of `tests/callers`.
-pub(crate) fn source(name: &str) -> PathBuf {
+pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/callers").join(name)
 }
 

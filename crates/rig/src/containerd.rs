@@ -1,7 +1,6 @@
 //! A real containerd on a node, and its CRI.
 
-use super::node::{Node, outcome, run, source, text, until};
-use super::parts;
+use crate::node::{Node, outcome, run, source, text, until};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// A running containerd with the pause image in it.
-pub(crate) struct Containerd<'a> {
+pub struct Containerd<'a> {
     node: &'a Node,
     /// Where `containerd`, `ctr` and the shim are.
     folder: PathBuf,
@@ -17,11 +16,21 @@ pub(crate) struct Containerd<'a> {
 
 impl<'a> Containerd<'a> {
     /// Starts the one at `binary`; the node's plugin list is there already.
-    pub(crate) fn start(node: &'a Node, binary: &Path) -> Containerd<'a> {
+    pub fn start(node: &'a Node, binary: &Path) -> Containerd<'a> {
+        Containerd::start_with(node, binary, "")
+    }
+
+    /// Starts it likewise, and its log tells all it does.
+    pub fn start_talkative(node: &'a Node, binary: &Path) -> Containerd<'a> {
+        Containerd::start_with(node, binary, "[debug]\n  level = \"debug\"\n")
+    }
+
+    fn start_with(node: &'a Node, binary: &Path, more: &str) -> Containerd<'a> {
         let folder = binary.parent().expect("a path of a file").to_owned();
         let version = run(node.command(binary).arg("--version"));
         let second = version.split_whitespace().any(|word| word.trim_start_matches('v').starts_with("2."));
-        node.write("/etc/containerd/config.toml", if second { CONFIG_2 } else { CONFIG_1 });
+        let config = if second { CONFIG_2 } else { CONFIG_1 };
+        node.write("/etc/containerd/config.toml", format!("{config}{more}"));
         let path = format!("PATH={}:/usr/sbin:/usr/bin:/sbin:/bin", folder.display());
         node.daemon("containerd", "env", &[&path, &binary.to_string_lossy()]);
         let containerd = Containerd { node, folder };
@@ -31,14 +40,14 @@ impl<'a> Containerd<'a> {
         containerd
     }
 
-    /// Takes in the image of the tests.
-    pub(crate) fn import(&self) {
-        let image = parts::kept().join("pause.tar");
+    /// Takes in the image of the tests, which the installer made in `kept`.
+    pub fn import(&self, kept: &Path) {
+        let image = kept.join("pause.tar");
         run(self.node.command(self.folder.join("ctr")).args(["-n", "k8s.io", "images", "import"]).arg(image));
     }
 
     /// One call of the CRI; the error is the text a kubelet would report.
-    pub(crate) fn call(&self, method: &str, request: &Value) -> Result<Value, String> {
+    pub fn call(&self, method: &str, request: &Value) -> Result<Value, String> {
         let output = outcome(self.node.command(source("cri")).args([SOCKET, method, &request.to_string()]));
         if !output.status.success() {
             return Err(text(&output.stderr));
@@ -47,13 +56,13 @@ impl<'a> Containerd<'a> {
     }
 
     /// Runs a pod's sandbox; its id.
-    pub(crate) fn run_pod(&self, pod: &Value) -> Result<String, String> {
+    pub fn run_pod(&self, pod: &Value) -> Result<String, String> {
         let answer = self.call("RunPodSandbox", &json!({"config": pod}))?;
         Ok(answer["pod_sandbox_id"].as_str().expect("a sandbox has an id").to_owned())
     }
 
     /// Starts a container in a sandbox; its id.
-    pub(crate) fn run_container(&self, sandbox: &str, pod: &Value, name: &str) -> String {
+    pub fn run_container(&self, sandbox: &str, pod: &Value, name: &str) -> String {
         let container = json!({"metadata": {"name": name}, "image": {"image": "localhost/pause:1"}});
         let request = json!({"pod_sandbox_id": sandbox, "config": container, "sandbox_config": pod});
         let answer = self.call("CreateContainer", &request).expect("the container can be made");
@@ -63,7 +72,7 @@ impl<'a> Containerd<'a> {
     }
 
     /// What `crictl inspect ID | jq .info.pid` prints.
-    pub(crate) fn pid(&self, container: &str) -> u64 {
+    pub fn pid(&self, container: &str) -> u64 {
         let request = json!({"container_id": container, "verbose": true});
         let answer = self.call("ContainerStatus", &request).expect("the container has a status");
         let info = answer["info"]["info"].as_str().expect("a verbose status has its info");
@@ -72,7 +81,7 @@ impl<'a> Containerd<'a> {
     }
 
     /// The pod a kubelet would ask for.
-    pub(crate) fn pod(&self, namespace: &str, name: &str, annotations: &Map<String, Value>) -> Value {
+    pub fn pod(&self, namespace: &str, name: &str, annotations: &Map<String, Value>) -> Value {
         json!({
             "metadata": {"name": name, "uid": format!("uid-of-{name}"), "namespace": namespace},
             "annotations": annotations,
@@ -81,12 +90,7 @@ impl<'a> Containerd<'a> {
     }
 
     /// The same with `hostUsers: false`: root in it is nobody outside.
-    pub(crate) fn pod_with_own_users(
-        &self,
-        namespace: &str,
-        name: &str,
-        annotations: &Map<String, Value>,
-    ) -> Value {
+    pub fn pod_with_own_users(&self, namespace: &str, name: &str, annotations: &Map<String, Value>) -> Value {
         let mut pod = self.pod(namespace, name, annotations);
         let ids = json!([{"host_id": 1_048_576, "container_id": 0, "length": 65_536}]);
         let users = json!({"mode": 0, "uids": ids, "gids": ids});

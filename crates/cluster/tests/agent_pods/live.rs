@@ -1,0 +1,1 @@
+//! Tests of the watch against a real API server.

@@ -231,6 +231,10 @@ fn identity(file: Option<&File>) -> Option<(u64, u64)> {
 }
 
 #[cfg(test)]
+#[path = "../../tests/corpus/flight.rs"]
+mod readers;
+
+#[cfg(test)]
 mod tests {
     use super::entry::Condition;
     use super::*;
@@ -288,6 +292,17 @@ mod tests {
                 segment::read(bytes).0.into_iter().map(|one| Entry::read(one).unwrap().at).collect::<Vec<_>>()
             })
             .collect()
+    }
+
+    #[test]
+    fn survives_its_corpus() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/flight");
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let read = files.map(|file| {
+            eprintln!("{}", file.display());
+            readers::flight(&fs::read(&file).unwrap());
+        });
+        assert!(read.count() >= 3, "{folder} holds too little to begin with");
     }
 
     #[test]

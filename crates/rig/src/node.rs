@@ -70,9 +70,14 @@ impl Node {
         self.daemons.borrow_mut().push(command.spawn().expect("util-linux has nsenter"));
     }
 
+    /// All that a daemon said so far.
+    pub fn log_of(&self, log: &str) -> String {
+        fs::read_to_string(self.log(log)).unwrap_or_default()
+    }
+
     /// What a daemon said so far, its last lines.
     pub fn said(&self, log: &str) -> String {
-        let text = fs::read_to_string(self.log(log)).unwrap_or_default();
+        let text = self.log_of(log);
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

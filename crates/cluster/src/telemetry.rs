@@ -37,8 +37,9 @@ pub(crate) enum Format {
 /// Starts logging, once a process. `get` answers for a variable of the environment.
 pub(crate) fn start(log: &Log, get: impl Fn(&str) -> Option<String>) -> Result<()> {
     let said = log.level.clone().map(|level| ("--log-level", level));
-    let (who, level) =
-        said.or_else(|| get(VARIABLE).map(|level| (VARIABLE, level))).unwrap_or(("info", "info".to_owned()));
+    // A manifest that leaves the variable empty means the same as one without it.
+    let variable = || get(VARIABLE).filter(|level| !level.is_empty()).map(|level| (VARIABLE, level));
+    let (who, level) = said.or_else(variable).unwrap_or(("info", "info".to_owned()));
     let filter = filter(&level).with_context(|| format!("read {who}"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match log.format {

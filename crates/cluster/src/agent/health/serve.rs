@@ -97,3 +97,74 @@ fn sweep(folder: &Path, now: SystemTime) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::health::{Check, Health, router};
+    use crate::agent::metrics::Metrics;
+    use std::net::Ipv4Addr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    async fn get(address: SocketAddr, page: &str, accept: &str) -> String {
+        let mut stream = loop {
+            // Nobody listens until the address is free and tried again.
+            match TcpStream::connect(address).await {
+                Ok(stream) => break stream,
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        };
+        let request =
+            format!("GET {page} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn the_node_is_answered_once_its_address_is_free() {
+        // An address of the loopback network that no other test asks for.
+        let pid = std::process::id().to_be_bytes();
+        let own = Ipv4Addr::new(127, 77, pid[2], pid[3]);
+        let before = TcpListener::bind((own, 0)).await.unwrap();
+        let address = before.local_addr().unwrap();
+        let (health, metrics, stop) =
+            (Health::new(&[Check::Watch]), Metrics::new("0.0.0"), CancellationToken::new());
+        let server = tokio::spawn(on_node(address, router(health.clone(), metrics), stop.clone()));
+        tokio::task::yield_now().await;
+        drop(before);
+        let asked = async {
+            let answer = get(address, "/readyz", "*/*").await;
+            assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("not ready\n"), "{answer}");
+            health.ok(Check::Watch, "no pods");
+            let answer = get(address, "/readyz", "application/json").await;
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"ready\": true"), "{answer}");
+            assert!(answer.contains("content-type: application/json"), "{answer}");
+            let answer = get(address, "/livez", "*/*").await;
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("live\n"), "{answer}");
+            let answer = get(address, "/metrics", "*/*").await;
+            assert!(answer.contains("content-type: application/openmetrics-text"), "{answer}");
+            assert!(answer.contains("millrace_build_info{version=\"0.0.0\"") && answer.ends_with("# EOF\n"));
+            let answer = get(address, "/", "*/*").await;
+            assert!(answer.ends_with("there are /livez, /readyz and /metrics\n"), "{answer}");
+        };
+        timeout(DEADLINE, asked).await.expect("answers within the deadline");
+        stop.cancel();
+        timeout(DEADLINE, server).await.expect("it ends").unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_never_free_ends_nobody_and_the_end_is_heard() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(on_node(taken.local_addr().unwrap(), Router::new(), stop.clone()));
+        tokio::task::yield_now().await;
+        stop.cancel();
+        timeout(DEADLINE, server).await.expect("it ends").unwrap();
+    }
+}

@@ -159,8 +159,8 @@ struct Rounds<'a> {
     since: Instant,
     /// When to look though nothing is told.
     next: Instant,
-    /// The back-off that was reported.
-    backed_off: Option<Instant>,
+    /// The back-off that was reported, and whom it was laid to: who is named must not change with every look.
+    backed_off: Option<(Instant, Suspect)>,
     /// Whether nothing is told, as the kernel has no watch for us.
     deaf: bool,
 }
@@ -256,8 +256,9 @@ impl Rounds<'_> {
             }
             May::BackOff(until) => {
                 self.next = until.min(self.next);
-                if self.backed_off != Some(until) {
-                    self.backed_off = Some(until);
+                let known =
+                    self.backed_off.take().filter(|(when, _)| *when == until).map(|(_, suspect)| suspect);
+                if known.is_none() {
                     let pause = until.saturating_duration_since(now);
                     warn!(what, %suspect, fix = suspect.fix, ?pause, "repairs of the CNI chain are undone; backing off");
                     self.guard.metrics.repaired(Repaired::BackedOff);
@@ -267,6 +268,10 @@ impl Rounds<'_> {
                         suspect: suspect.clone(),
                     });
                 }
+                let suspect = known
+                    .filter(|known| known.process.is_some() || suspect.process.is_none())
+                    .unwrap_or(suspect);
+                self.backed_off = Some((until, suspect.clone()));
                 self.becomes(Status::BackedOff { what, until, suspect });
             }
         }
@@ -631,7 +636,10 @@ mod tests {
         let mut scene = Scene::start("fight", Pace { limits, ..pace() }).await;
         let runtime = Runtime::start(scene.files.list.clone());
         let foreign = Foreign::start(&scene.files.list, OWNERS);
-        let status = scene.becomes("backed off", |status| matches!(status, Status::BackedOff { .. })).await;
+        // Where the kernel tells who it was, that is known when the next writing was heard.
+        let tells = Writers::open(&[scene.scratch.path.join("net.d")], Path::new("/proc")).is_ok();
+        let named = |status: &Status| matches!(status, Status::BackedOff { suspect, .. } if !tells || suspect.process.is_some());
+        let status = scene.becomes("backed off", named).await;
         foreign.stop();
         let Status::BackedOff { what, suspect, .. } = &status else { unreachable!("it was waited for") };
         assert_eq!(

@@ -16,7 +16,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to be ready: it takes 4 s on an idle machine.
@@ -68,6 +68,21 @@ impl Apiserver {
         api.etcd = Some(Held::start(store::command(&api.assets, &api.folder)));
         api.restart();
         Some(api)
+    }
+
+    /// One for all tests of a program that leave it running and keep to objects of their own. It goes with the program.
+    pub fn shared(test: &str) -> Option<&'static Apiserver> {
+        static SHARED: OnceLock<Option<Apiserver>> = OnceLock::new();
+        let mut first = false;
+        let shared = SHARED.get_or_init(|| {
+            first = true;
+            Apiserver::start(test)
+        });
+        if shared.is_none() && !first {
+            // Each test says for itself that it is not run.
+            drop(Apiserver::start(test));
+        }
+        shared.as_ref()
     }
 
     /// Where it is: `https://127.0.0.1:PORT`, also while it is stopped.
@@ -173,7 +188,7 @@ impl Apiserver {
         let deadline = Instant::now() + PATIENCE;
         while !self.is_ready() {
             let log = || std::fs::read_to_string(self.folder.join("apiserver.log")).unwrap_or_default();
-            let over = Instant::now() > deadline || self.held().as_mut().is_none_or(Held::is_over);
+            let over = Instant::now() > deadline || self.held().as_ref().is_none_or(Held::is_over);
             assert!(!over, "the API server is not ready:\n{}", tail(&log(), 30));
             std::thread::sleep(PAUSE);
         }

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,7 +19,6 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) struct Held {
     pid: u32,
     end: Option<Sender<()>>,
-    over: Receiver<()>,
     holder: Option<JoinHandle<()>>,
 }
 
@@ -27,11 +26,10 @@ impl Held {
     pub(super) fn start(mut command: Command) -> Held {
         let (end, ended) = channel::<()>();
         let (tell, told) = channel();
-        let (is_over, over) = channel::<()>();
         let holder = std::thread::spawn(move || {
             let mut child = command.spawn().expect("setpriv(1) runs");
             let _ = tell.send(child.id());
-            while matches!(ended.recv_timeout(LOOK), Err(std::sync::mpsc::RecvTimeoutError::Timeout)) {
+            while matches!(ended.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
                 if !matches!(child.try_wait(), Ok(None)) {
                     break;
                 }
@@ -39,10 +37,9 @@ impl Held {
             // It is dead already, or dies now; the number is ours until it is waited for.
             let _ = child.kill();
             let _ = child.wait();
-            drop(is_over);
         });
         let pid = told.recv().expect("the holder starts it");
-        Held { pid, end: Some(end), over, holder: Some(holder) }
+        Held { pid, end: Some(end), holder: Some(holder) }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -50,8 +47,8 @@ impl Held {
     }
 
     /// Whether it has ended by itself.
-    pub(super) fn is_over(&mut self) -> bool {
-        self.over.try_recv() == Err(TryRecvError::Disconnected)
+    pub(super) fn is_over(&self) -> bool {
+        self.holder.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 

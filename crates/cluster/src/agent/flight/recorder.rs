@@ -6,9 +6,11 @@
 use super::entry::{Condition, Entry};
 use super::{Error, Flight, Limits};
 use crate::agent::metrics::Metrics;
-use millrace_core::ask::Event;
+use millrace_core::ask::{Answer, Event, Question};
 use millrace_core::complaint::Complaint;
-use millrace_core::policy::Decision;
+use millrace_core::knobs::settings_of;
+use millrace_core::pod::Pod;
+use millrace_core::policy::{Decision, Mesh, decide};
 use millrace_core::record::Key;
 use millrace_core::settings::Families;
 use millrace_host::records::Records;
@@ -93,6 +95,21 @@ impl Recorder {
     pub(crate) fn decided(&self, decided: Decided) {
         // One that finds no place costs an entry its conditions, no more.
         let _ = self.queue.try_send(Said::Decided(decided));
+    }
+
+    /// The agent answered a question. `pod` is what it knew of the pod, from which the conditions are seen again.
+    pub(crate) fn answered(&self, question: &Question, answer: &Answer, pod: Option<&Pod>, mesh: &Mesh) {
+        if let (Answer::Decided(stamp), Some(pod)) = (answer, pod) {
+            let (_, complaints) = settings_of(pod);
+            let decision = decide(pod, mesh);
+            self.decided(Decided::new(
+                &question.container,
+                &question.interface,
+                stamp,
+                &decision,
+                &complaints,
+            ));
+        }
     }
 
     /// The plugin told what it did.
@@ -213,8 +230,6 @@ mod tests {
     use super::super::{Wanted, find};
     use super::*;
     use millrace_core::dialect::Backend;
-    use millrace_core::pod::Pod;
-    use millrace_core::policy::{Mesh, decide};
     use millrace_core::record::Record;
 
     struct Folder(PathBuf);
@@ -261,8 +276,10 @@ mod tests {
     fn an_event_is_joined_with_what_the_agent_decided() {
         let folder = Folder::new("joined");
         let recorder = start(&folder);
-        let decision = decide(&Pod::default(), &Mesh::default());
-        recorder.decided(Decided::new("c-a", "eth0", "the stamp", &decision, &[]));
+        let (pod, mesh) = (Pod::default(), Mesh::default());
+        let decision = decide(&pod, &mesh);
+        let question = Question { container: "c-a".into(), interface: "eth0".into(), ..Question::default() };
+        recorder.answered(&question, &Answer::Decided("the stamp".into()), Some(&pod), &mesh);
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_234);
         recorder.told(at, event("b", "passed"));
         recorder.told(at, event("a", "passed"));

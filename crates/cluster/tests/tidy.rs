@@ -20,8 +20,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("core::complaint", &[]),
     ("core::knobs", &["core::knobs::*", "core::complaint", "core::settings", "core::pod"]),
     ("core::reason", &[]),
-    ("core::status", &[]),
-    ("core::stamp", &["core::settings", "core::reason", "core::knobs", "core::complaint"]),
+    ("core::status", &["core::json"]),
+    ("core::json", &[]),
+    ("core::stamp", &["core::json", "core::settings", "core::reason", "core::knobs", "core::complaint"]),
     (
         "core::policy",
         &[
@@ -33,8 +34,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "core::knobs{go_bool}",
         ],
     ),
-    ("core::ask", &["core::pod", "core::settings", "core::policy", "core::stamp"]),
-    ("core::record", &["core::settings", "core::stamp", "core::policy", "core::dialect"]),
+    ("core::ask", &["core::json", "core::pod", "core::settings", "core::policy", "core::stamp"]),
+    ("core::record", &["core::json", "core::settings", "core::stamp", "core::policy", "core::dialect"]),
     // What is wrong with a running pod, so it knows what a decision and what rules are.
     (
         "core::repair",
@@ -51,7 +52,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     // Our entry names a backend, a result tells the pod's families; neither is acted on there.
-    ("core::cni", &["core::cni::*", "core::dialect", "core::settings{Families}"]),
+    ("core::cni", &["core::cni::*", "core::json", "core::dialect", "core::settings{Families}"]),
     ("core::conflist", &["core::cni::*"]),
     ("core::rules", &["core::settings{Interface, PortRange}"]),
     ("core::rules::plan", &["core::rules::plan::*", "core::rules", "core::settings"]),
@@ -156,6 +157,7 @@ const PLACES: &[(&str, &[&str], &str)] = &[
     (
         "serde",
         &[
+            "core::json",
             "core::cni",
             "core::conflist",
             "core::ask",

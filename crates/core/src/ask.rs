@@ -7,6 +7,7 @@
 //! An answer carries a decision as the text of a stamp: what it means is the stamp's business, so that there is one format
 //! of decisions. Nothing here opens a socket.
 
+use crate::json::put;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -194,6 +195,12 @@ impl Event {
             .find(|at| self.message.is_char_boundary(*at));
         let mut datagram = Vec::with_capacity(1024);
         let mut separator = r#"{"v":1,"event":{"#;
+        let pair = |into: &mut Vec<u8>, separator: &str, key: &str, value: &str| {
+            into.extend_from_slice(separator.as_bytes());
+            put(into, key);
+            into.push(b':');
+            put(into, value);
+        };
         for (key, value) in [
             ("verb", &self.verb),
             ("network", &self.network),
@@ -207,13 +214,12 @@ impl Event {
             ("rung", &self.rung),
             ("backend", &self.backend),
         ] {
-            datagram.extend_from_slice(format!("{separator}\"{key}\":").as_bytes());
-            put(&mut datagram, value);
+            pair(&mut datagram, separator, key, value);
             separator = ",";
         }
-        let numbers = format!(r#","microseconds":{},"code":{},"message":"#, self.microseconds, self.code);
+        let numbers = format!(r#","microseconds":{},"code":{}"#, self.microseconds, self.code);
         datagram.extend_from_slice(numbers.as_bytes());
-        put(&mut datagram, &self.message[..end.unwrap_or(0)]);
+        pair(&mut datagram, separator, "message", &self.message[..end.unwrap_or(0)]);
         datagram.extend_from_slice(b"}}");
         datagram
     }
@@ -240,11 +246,6 @@ impl Event {
             message: text("message")?,
         })
     }
-}
-
-/// A text, quoted and escaped.
-fn put(into: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(into, text).expect("a vector takes what is written");
 }
 
 fn frame(value: &Value) -> Result<Vec<u8>, Error> {

@@ -21,6 +21,8 @@ use crate::complaint::Complaint;
 use crate::settings::{Inbound, Outbound, OwnerGroups, PortRange, Settings};
 use ipnet::IpNet;
 use read::Reader;
+use std::borrow::Cow;
+use std::mem::replace as take;
 
 /// The most items one list may have; more is an error (M10).
 pub const MOST_ITEMS: usize = 256;
@@ -70,22 +72,22 @@ enum Scope<T> {
 }
 
 impl Draft {
-    fn of(settings: &Settings) -> Draft {
-        let (include_inbound, exclude_inbound) = match &settings.inbound {
-            Inbound::AllExcept(ports) => (Scope::All, ports.clone()),
-            Inbound::Only(ports) => (Scope::These(ports.clone()), Vec::new()),
+    fn of(mut settings: Settings) -> Draft {
+        let (include_inbound, exclude_inbound) = match take(&mut settings.inbound, Inbound::Nothing) {
+            Inbound::AllExcept(ports) => (Scope::All, ports),
+            Inbound::Only(ports) => (Scope::These(ports), Vec::new()),
             Inbound::Nothing => (Scope::These(Vec::new()), Vec::new()),
         };
-        let include_outbound = match &settings.outbound {
+        let include_outbound = match take(&mut settings.outbound, Outbound::Nothing) {
             Outbound::All => Scope::All,
-            Outbound::Only(ranges) => Scope::These(ranges.clone()),
+            Outbound::Only(ranges) => Scope::These(ranges),
             Outbound::Nothing => Scope::These(Vec::new()),
         };
-        let (include_groups, exclude_groups) = match &settings.owner_groups {
-            OwnerGroups::AllExcept(groups) => (Scope::All, groups.clone()),
-            OwnerGroups::Only(groups) => (Scope::These(groups.clone()), Vec::new()),
+        let groups = take(&mut settings.owner_groups, OwnerGroups::Only(Vec::new()));
+        let (include_groups, exclude_groups) = match groups {
+            OwnerGroups::AllExcept(groups) => (Scope::All, groups),
+            OwnerGroups::Only(groups) => (Scope::These(groups), Vec::new()),
         };
-        let settings = settings.clone();
         Draft { settings, include_inbound, exclude_inbound, include_outbound, include_groups, exclude_groups }
     }
 
@@ -120,20 +122,20 @@ enum Source {
 
 /// Every setting as text, by key, in the table's order: what the stamp holds and people are shown.
 pub fn write(settings: &Settings) -> Vec<(&'static str, String)> {
-    let draft = Draft::of(settings);
+    let draft = Draft::of(settings.clone());
     KNOBS.iter().map(|knob| (knob.key, (knob.write)(&draft))).collect()
 }
 
 /// Reads back what [`write()`] wrote. A setting that is not mentioned has its default; a key that is not in the table is
 /// a fatal complaint.
 pub fn read<'a>(items: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Settings, Vec<Complaint>) {
-    let mut draft = Draft::of(&Settings::default());
+    let mut draft = Draft::of(Settings::default());
     let mut complaints = Vec::new();
-    let mut written = Vec::new();
+    let mut written = Vec::with_capacity(KNOBS.len());
     for (key, text) in items {
-        match KNOBS.iter().find(|knob| knob.key == key) {
+        match place_of(key, written.len()).map(|at| &KNOBS[at]) {
             Some(knob) => {
-                written.push((knob.key, key.to_owned()));
+                written.push((knob.key, Cow::Borrowed(key)));
                 let mut reader = Reader::new(key, Source::Stamp, &mut complaints);
                 (knob.read)(&mut draft, &mut reader, text);
             }
@@ -147,6 +149,13 @@ pub fn read<'a>(items: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Setting
     }
     check::together(&draft, &written, &mut complaints);
     (draft.settings(), complaints)
+}
+
+/// Where in the table a key stands. It is looked for from `near` on, for whoever writes settings keeps to the table's order.
+pub(crate) fn place_of(key: &str, near: usize) -> Option<usize> {
+    let near = near.min(KNOBS.len());
+    let found = |from: &[Knob]| from.iter().position(|knob| knob.key == key);
+    found(&KNOBS[near..]).map(|at| near + at).or_else(|| found(&KNOBS[..near]))
 }
 
 #[cfg(test)]

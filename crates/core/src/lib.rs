@@ -14,6 +14,7 @@ pub mod cni;
 pub mod complaint;
 pub mod conflist;
 pub mod dialect;
+mod json;
 pub mod knobs;
 pub mod pod;
 pub mod policy;

@@ -7,10 +7,12 @@
 pub use crate::knobs::STAMP_ANNOTATION;
 
 use crate::complaint::Complaint;
-use crate::knobs;
+use crate::json::{self, Members, Raw};
+use crate::knobs::{self, KNOBS};
 use crate::reason::Reason;
 use crate::settings::Settings;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The version this Millrace writes and reads. A new setting needs no new one as long as its default does what
@@ -84,20 +86,18 @@ pub fn read(text: &str) -> Result<Stamp, Error> {
     if text.len() > LONGEST {
         return Err(Error::TooLong(text.len()));
     }
-    let value: Value =
-        serde_json::from_str(text).map_err(|why| Error::Malformed(format!("it is not JSON: {why}")))?;
-    let Value::Object(mut object) = value else {
-        return Err(Error::Malformed("it is not a JSON object".to_owned()));
-    };
-    match object.shift_remove("v") {
-        Some(version) if version.as_u64() == Some(VERSION) => {}
-        Some(version) => return Err(Error::Version(version.to_string())),
+    let members = Members::read(text).map_err(not_an_object)?;
+    match members.get("v").map(Raw::get) {
+        Some(version) if version.parse() == Ok(VERSION) => {}
+        Some(version) => return Err(Error::Version(version.to_owned())),
         None => return Err(Error::Malformed("it has no version".to_owned())),
     }
-    let stamp = match (object.shift_remove("redirect"), object.shift_remove("skip")) {
-        (Some(Value::Object(settings)), None) => Stamp::Redirect(Box::new(read_settings(&settings)?)),
-        (None, Some(Value::String(name))) => {
-            Stamp::Skip(Reason::from_name(&name).ok_or(Error::UnknownReason(name))?)
+    let settings = members.get("redirect").map(Raw::members);
+    let skip = members.get("skip").map(Raw::text);
+    let stamp = match (settings, skip) {
+        (Some(Some(settings)), None) => Stamp::Redirect(Box::new(read_settings(&settings)?)),
+        (None, Some(Some(name))) => {
+            Stamp::Skip(Reason::from_name(&name).ok_or_else(|| Error::UnknownReason(name.into_owned()))?)
         }
         _ => {
             return Err(Error::Malformed(
@@ -105,23 +105,37 @@ pub fn read(text: &str) -> Result<Stamp, Error> {
             ));
         }
     };
-    match object.into_iter().next() {
-        Some((key, _)) => Err(Error::UnknownKey(key)),
+    let known = |key: &str| matches!(key, "v" | "redirect" | "skip");
+    match members.iter().find(|(key, _)| !known(key)) {
+        Some((key, _)) => Err(Error::UnknownKey(key.to_owned())),
         None => Ok(stamp),
     }
 }
 
-fn read_settings(object: &Map<String, Value>) -> Result<Settings, Error> {
-    let known = |key: &str| knobs::KNOBS.iter().any(|knob| knob.key == key);
-    let mut items = Vec::new();
-    for (key, value) in object {
-        match value {
-            _ if !known(key) => return Err(Error::UnknownKey(key.clone())),
-            Value::String(text) => items.push((key.as_str(), text.as_str())),
-            _ => return Err(Error::Malformed(format!("the setting {key} is not a text"))),
+fn not_an_object(error: json::Error) -> Error {
+    Error::Malformed(match error {
+        json::Error::Malformed(why) => format!("it is not JSON: {why}"),
+        json::Error::Other => "it is not a JSON object".to_owned(),
+    })
+}
+
+fn read_settings(members: &Members<'_>) -> Result<Settings, Error> {
+    let mut items: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(KNOBS.len());
+    let mut stated = [false; KNOBS.len()];
+    for (key, raw) in members.iter() {
+        let Some(at) = knobs::place_of(key, items.len()) else {
+            return Err(Error::UnknownKey(key.to_owned()));
+        };
+        // Who knows which of the two is meant?
+        if std::mem::replace(&mut stated[at], true) {
+            return Err(Error::Malformed(format!("the setting {key} is stated twice")));
+        }
+        match raw.text() {
+            Some(text) => items.push((key, text)),
+            None => return Err(Error::Malformed(format!("the setting {key} is not a text"))),
         }
     }
-    let (settings, complaints) = knobs::read(items);
+    let (settings, complaints) = knobs::read(items.iter().map(|(key, text)| (*key, &**text)));
     match complaints.into_iter().find(|complaint| complaint.fatal) {
         Some(complaint) => Err(Error::Setting(complaint)),
         None => Ok(settings),
@@ -181,6 +195,8 @@ mod tests {
         check(r#"{"v":1,"skip":"Tired"}"#, Err(r#"this Millrace does not know the reason "Tired""#));
         check(r#"{"v":1,"redirect":{},"why":""}"#, Err(r#"this Millrace does not know the key "why""#));
         check(r#"{"v":1,"redirect":{"speed":"1"}}"#, Err(r#"this Millrace does not know the key "speed""#));
+        let twice = r#"{"v":1,"redirect":{"mode":"TPROXY","mode":"REDIRECT"}}"#;
+        check(twice, Err("the setting mode is stated twice"));
         check(r#"{"v":1,"redirect":{"outboundPort":1}}"#, Err("the setting outboundPort is not a text"));
         check(r#"{"v":1,"redirect":{"outboundPort":"x"}}"#, Err(r#"outboundPort: "x": is not a port"#));
         check(&" ".repeat(LONGEST + 1), Err("it has 262145 bytes"));

@@ -2,15 +2,16 @@
 //!
 //! Its presence alone is a condition; what it lists is only believed where it can be read.
 
+use crate::json::Members;
+
 /// The annotation.
 pub const STATUS_ANNOTATION: &str = "sidecar.istio.io/status";
 
 /// Whether the status lists an init container of that name; `None` if it cannot be read.
 pub fn lists_init_container(status: &str, name: &str) -> Option<bool> {
-    let status: serde_json::Value = serde_json::from_str(status).ok()?;
-    match status.as_object()?.get("initContainers") {
-        None | Some(serde_json::Value::Null) => Some(false),
-        Some(list) => Some(list.as_array()?.iter().any(|item| item.as_str() == Some(name))),
+    match Members::read(status).ok()?.get("initContainers").filter(|list| !list.is_null()) {
+        None => Some(false),
+        Some(list) => Some(list.items()?.iter().any(|item| item.text().is_some_and(|text| text == name))),
     }
 }
 

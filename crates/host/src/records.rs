@@ -76,7 +76,7 @@ impl Records {
             self.find(&record.key)?;
         }
         let text = record.write();
-        let first = self.create(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+        let first = self.create(&path).and_then(|mut file| file.write_all(&text));
         match first {
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => self.replace(&path, &name, &text),
             Err(cause) => {
@@ -88,12 +88,12 @@ impl Records {
         }
     }
 
-    fn replace(&self, path: &Path, name: &str, text: &str) -> Result<(), Error> {
+    fn replace(&self, path: &Path, name: &str, text: &[u8]) -> Result<(), Error> {
         // The runtime calls for one container at a time, so our pid makes the name unique among the living; one that
         // a dead process of that pid left is in the way.
         let temporary = self.folder.join(format!(".{name}.{}", std::process::id()));
         let _ = fs::remove_file(&temporary);
-        let written = self.create(&temporary).and_then(|mut file| file.write_all(text.as_bytes()));
+        let written = self.create(&temporary).and_then(|mut file| file.write_all(text));
         written.map_err(|cause| failed("write", &temporary, cause))?;
         fs::rename(&temporary, path).map_err(|cause| failed("put in place", path, cause))
     }

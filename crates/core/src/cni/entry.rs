@@ -16,6 +16,7 @@
 //! unknown is passed over, and one that is malformed takes its default and is complained of: neither stops a pod.
 
 use crate::dialect::Choice;
+use crate::json::{Members, Raw};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -64,9 +65,9 @@ impl Entry {
     pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(100);
 
     /// Reads our keys, with a complaint for each that is malformed.
-    pub fn read(map: &Map<String, Value>) -> (Entry, Vec<String>) {
+    pub(crate) fn read(members: &Members<'_>) -> (Entry, Vec<String>) {
         let mut entry = Entry::default();
-        let mut reader = Reader { map, complaints: Vec::new() };
+        let mut reader = Reader { members, complaints: Vec::new() };
         reader.set(
             "agentSocket",
             "a socket's absolute path of at most 107 bytes",
@@ -84,10 +85,10 @@ impl Entry {
         reader.set("backend", "auto, iptables, nftables or iptables-text", backend, &mut entry.backend);
         let list = "a list of at most 4096 namespaces";
         reader.set("excludeNamespaces", list, namespaces, &mut entry.exclude_namespaces);
-        let some = |value: &Value| namespaces(value).map(Some);
+        let some = |raw: Raw<'_>| namespaces(raw).map(Some);
         reader.set("enrolledNamespaces", list, some, &mut entry.enrolled_namespaces);
         reader.set("agentTimeout", "10s or 500ms, at most 100s", timeout, &mut entry.agent_timeout);
-        reader.set("statusGating", "true or false", Value::as_bool, &mut entry.status_gating);
+        reader.set("statusGating", "true or false", switch, &mut entry.status_gating);
         (entry, reader.complaints)
     }
 
@@ -147,54 +148,55 @@ impl Default for Entry {
 }
 
 struct Reader<'a> {
-    map: &'a Map<String, Value>,
+    members: &'a Members<'a>,
     complaints: Vec<String>,
 }
 
 impl Reader<'_> {
-    fn set<T>(&mut self, key: &str, wanted: &str, read: impl Fn(&Value) -> Option<T>, into: &mut T) {
-        match self.map.get(key) {
-            None | Some(Value::Null) => {}
-            Some(value) => match read(value) {
-                Some(value) => *into = value,
-                None => self
-                    .complaints
-                    .push(format!("{key} in the {TYPE} entry is not {wanted}; its default is used")),
-            },
+    fn set<T>(&mut self, key: &str, wanted: &str, read: impl Fn(Raw<'_>) -> Option<T>, into: &mut T) {
+        let Some(raw) = self.members.get(key).filter(|raw| !raw.is_null()) else { return };
+        match read(raw) {
+            Some(value) => *into = value,
+            None => self
+                .complaints
+                .push(format!("{key} in the {TYPE} entry is not {wanted}; its default is used")),
         }
     }
 }
 
-fn path(value: &Value) -> Option<String> {
-    let text = value.as_str()?;
-    (text.starts_with('/') && text.len() < 4096 && !text.contains('\0')).then(|| text.to_owned())
+fn path(raw: Raw<'_>) -> Option<String> {
+    let text = raw.text()?;
+    (text.starts_with('/') && text.len() < 4096 && !text.contains('\0')).then(|| text.into_owned())
 }
 
 /// `sun_path` holds 108 bytes with its NUL (unix(7)).
-fn socket(value: &Value) -> Option<String> {
-    path(value).filter(|path| path.len() <= 107)
+fn socket(raw: Raw<'_>) -> Option<String> {
+    path(raw).filter(|path| path.len() <= 107)
 }
 
-fn policy(value: &Value) -> Option<FailurePolicy> {
-    match value.as_str()? {
+fn policy(raw: Raw<'_>) -> Option<FailurePolicy> {
+    match &*raw.text()? {
         "Closed" => Some(FailurePolicy::Closed),
         "Open" => Some(FailurePolicy::Open),
         _ => None,
     }
 }
 
-fn backend(value: &Value) -> Option<Choice> {
-    Choice::from_name(value.as_str()?)
+fn backend(raw: Raw<'_>) -> Option<Choice> {
+    Choice::from_name(&raw.text()?)
 }
 
-fn namespaces(value: &Value) -> Option<Vec<String>> {
-    let list = value.as_array()?;
-    let names: Option<Vec<String>> = list.iter().map(|name| name.as_str().map(str::to_owned)).collect();
-    names.filter(|names| names.len() <= Entry::MOST_NAMESPACES)
+fn namespaces(raw: Raw<'_>) -> Option<Vec<String>> {
+    let names: Vec<String> = serde_json::from_str(raw.get()).ok()?;
+    (names.len() <= Entry::MOST_NAMESPACES).then_some(names)
 }
 
-fn timeout(value: &Value) -> Option<Duration> {
-    let text = value.as_str()?;
+fn switch(raw: Raw<'_>) -> Option<bool> {
+    raw.get().parse().ok()
+}
+
+fn timeout(raw: Raw<'_>) -> Option<Duration> {
+    let text = raw.text()?;
     let duration = match text.strip_suffix("ms") {
         Some(number) => Duration::from_millis(digits(number)?),
         None => Duration::from_secs(digits(text.strip_suffix('s')?)?),
@@ -211,8 +213,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(value: Value) -> (Entry, Vec<String>) {
-        Entry::read(value.as_object().expect("the test gives an object"))
+    fn read(value: impl Into<Value>) -> (Entry, Vec<String>) {
+        let text = value.into().to_string();
+        Entry::read(&Members::read(&text).expect("the test gives an object"))
     }
 
     #[test]
@@ -229,7 +232,7 @@ mod tests {
             status_gating: true,
         };
         for entry in [entry, Entry::default()] {
-            assert_eq!(Entry::read(&entry.write()), (entry, vec![]));
+            assert_eq!(read(entry.write()), (entry, vec![]));
         }
     }
 

@@ -5,10 +5,10 @@
 //! and restated.
 
 use super::version::{Version, restate};
+use crate::json::{Members, Raw};
 use crate::settings::Families;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// A JSON object that is a result.
@@ -17,21 +17,23 @@ pub struct Previous(String);
 
 impl Previous {
     /// The result in `raw`; `None` if it is no object.
-    pub fn of(raw: &RawValue) -> Option<Previous> {
+    pub(crate) fn of(raw: Raw<'_>) -> Option<Previous> {
         raw.get().starts_with('{').then(|| Previous(raw.get().to_owned()))
     }
 
     /// The address families of the pod; `None` when the result says nothing of addresses.
     pub fn families(&self) -> Option<Families> {
-        let result = self.open()?;
-        let interfaces = result.get("interfaces").and_then(Value::as_array);
-        let addresses = result.get("ips").and_then(Value::as_array)?;
+        let result = self.members()?;
+        let list = |key: &str| result.get(key)?.items();
+        let addresses = list("ips")?;
+        let interfaces = list("interfaces").unwrap_or_default();
         let mut found = None;
         for address in addresses {
-            if !is_inside(address, interfaces.map_or(&[], Vec::as_slice)) {
+            let Some(address) = address.members() else { continue };
+            if !is_inside(&address, &interfaces) {
                 continue;
             }
-            let text = address.get("address").and_then(Value::as_str).unwrap_or_default();
+            let text = address.get("address").and_then(Raw::text).unwrap_or_default();
             match text.split('/').next().unwrap_or_default().parse() {
                 Ok(IpAddr::V6(ip)) if ip.to_ipv4_mapped().is_none() => return Some(Families::Both),
                 Ok(_) => found = Some(Families::V4),
@@ -56,9 +58,12 @@ impl Previous {
         }
     }
 
-    fn version(&self) -> Option<String> {
-        let keys: BTreeMap<String, &RawValue> = serde_json::from_str(&self.0).ok()?;
-        serde_json::from_str(keys.get("cniVersion")?.get()).ok()
+    fn version(&self) -> Option<Cow<'_, str>> {
+        self.members()?.get("cniVersion")?.text()
+    }
+
+    fn members(&self) -> Option<Members<'_>> {
+        Raw::known(&self.0).members()
     }
 
     fn open(&self) -> Option<Map<String, Value>> {
@@ -67,12 +72,11 @@ impl Previous {
 }
 
 /// An address is the pod's unless it says that it belongs to an interface outside the sandbox, as `portmap` has it.
-fn is_inside(address: &Value, interfaces: &[Value]) -> bool {
-    let index = address.get("interface").and_then(Value::as_u64);
-    let interface = index.and_then(|index| interfaces.get(usize::try_from(index).ok()?));
-    interface.is_none_or(|interface| {
-        interface.get("sandbox").and_then(Value::as_str).is_some_and(|sandbox| !sandbox.is_empty())
-    })
+fn is_inside(address: &Members<'_>, interfaces: &[Raw<'_>]) -> bool {
+    let index = address.get("interface").and_then(|raw| raw.get().parse::<usize>().ok());
+    let Some(interface) = index.and_then(|index| interfaces.get(index)) else { return true };
+    let sandbox = interface.members().and_then(|interface| interface.get("sandbox"));
+    sandbox.and_then(Raw::text).is_some_and(|sandbox| !sandbox.is_empty())
 }
 
 #[cfg(test)]
@@ -80,8 +84,9 @@ mod tests {
     use super::*;
 
     fn check(text: &str, version: Version, stated: &str) {
-        let raw: &RawValue = serde_json::from_str(text).expect("the test's text is JSON");
-        let previous = Previous::of(raw).expect("the test's text is an object");
+        let outer = format!("{{\"it\":{text}}}");
+        let members = Members::read(&outer).expect("the test's text is JSON");
+        let previous = members.get("it").and_then(Previous::of).expect("the test's text is an object");
         assert_eq!(previous.stated_in(version), stated);
     }
 

@@ -6,9 +6,9 @@
 
 use super::version::Version;
 use super::{Code, Entry, Error, Previous, Verb, entry};
+use crate::json::{self, Members, Raw};
 use crate::settings::Families;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What the environment says.
@@ -156,30 +156,29 @@ impl Request {
             let message = format!("the configuration on standard input is longer than {LONGEST_INPUT} bytes");
             return Err(Error::new(Code::Io, message));
         }
-        let (map, previous) = open(stdin).map_err(|why| malformed(&why))?;
-        let version = version_of(&map);
+        let members = open(stdin).map_err(|why| malformed(&why))?;
+        let version = version_of(&members);
         let told = |error: Error| match version {
             Ok(version) => error.told_in(version),
             Err(_) => error,
         };
-        let network = network_name(&map).map_err(told)?;
+        let network = network_name(&members).map_err(told)?;
         let version = version?;
-        Request::of(environment, map, previous, version, network).map_err(|error| error.told_in(version))
+        Request::of(environment, &members, version, network).map_err(|error| error.told_in(version))
     }
 
     fn of(
         mut environment: Environment,
-        mut map: Map<String, Value>,
-        previous: Option<&RawValue>,
+        members: &Members<'_>,
         version: Version,
         network: String,
     ) -> Result<Request, Error> {
         verb_exists(environment.verb, version)?;
-        let (entry, mut complaints) = Entry::read(&map);
+        let (entry, mut complaints) = Entry::read(members);
         complaints.append(&mut environment.complaints);
-        let annotations = annotations_of(&mut map, &mut complaints);
-        let attachments = if environment.verb == Verb::Gc { attachments_of(&map)? } else { None };
-        let previous = previous_of(previous, environment.verb, &mut complaints)?;
+        let annotations = annotations_of(members, &mut complaints);
+        let attachments = if environment.verb == Verb::Gc { attachments_of(members)? } else { None };
+        let previous = previous_of(members, environment.verb, &mut complaints)?;
         Ok(Request { environment, version, network, previous, annotations, attachments, entry, complaints })
     }
 
@@ -189,27 +188,13 @@ impl Request {
     }
 }
 
-/// The members of the object on standard input, and apart from them the one that is usually the longest and of which the
-/// least is needed. Of members with the same name the last counts, as in Go.
-fn open(stdin: &[u8]) -> Result<(Map<String, Value>, Option<&RawValue>), String> {
-    let members: BTreeMap<String, &RawValue> = match serde_json::from_slice(stdin) {
-        Ok(members) => members,
-        Err(_) if serde_json::from_slice::<&RawValue>(stdin).is_ok() => {
-            return Err("it is not an object".to_owned());
-        }
-        Err(error) => return Err(error.to_string()),
-    };
-    let mut map = Map::new();
-    let mut previous = None;
-    for (key, raw) in members {
-        if key == "prevResult" {
-            previous = Some(raw);
-        } else {
-            let value = serde_json::from_str(raw.get()).map_err(|error| format!("{key}: {error}"))?;
-            map.insert(key, value);
-        }
-    }
-    Ok((map, previous))
+/// The members of the object on standard input. None is opened before it is known to be wanted.
+fn open(stdin: &[u8]) -> Result<Members<'_>, String> {
+    let text = std::str::from_utf8(stdin).map_err(|error| error.to_string())?;
+    Members::read(text).map_err(|error| match error {
+        json::Error::Malformed(why) => why.to_string(),
+        json::Error::Other => "it is not an object".to_owned(),
+    })
 }
 
 fn malformed(why: &str) -> Error {
@@ -217,32 +202,36 @@ fn malformed(why: &str) -> Error {
     Error::new(Code::Decode, message).because("standard input must hold one JSON object")
 }
 
-fn network_name(map: &Map<String, Value>) -> Result<String, Error> {
-    match map.get("name") {
-        None | Some(Value::Null) => Err(Error::new(Code::Config, "missing network name")),
-        Some(Value::String(name)) if name.is_empty() => Err(Error::new(Code::Config, "missing network name")),
-        Some(Value::String(name)) if is_name(name) => Ok(name.clone()),
-        Some(Value::String(name)) => {
-            let message = format!("invalid characters found in network name: {:?}", shorten(name));
-            Err(Error::new(Code::Config, message).because(NAME_RULE))
-        }
-        Some(_) => Err(malformed("name is not a string")),
+fn network_name(members: &Members<'_>) -> Result<String, Error> {
+    let name = text_of(members, "name")?.filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| Error::new(Code::Config, "missing network name"))?;
+    if is_name(&name) {
+        return Ok(name.into_owned());
     }
+    let message = format!("invalid characters found in network name: {:?}", shorten(&name));
+    Err(Error::new(Code::Config, message).because(NAME_RULE))
 }
 
-fn version_of(map: &Map<String, Value>) -> Result<Version, Error> {
-    let text = match map.get("cniVersion") {
-        // What the specification says of a list older than the key.
-        None | Some(Value::Null) => "0.1.0",
-        Some(Value::String(text)) if text.is_empty() => "0.1.0",
-        Some(Value::String(text)) => text,
-        Some(_) => return Err(malformed("cniVersion is not a string")),
-    };
-    Version::from_text(text).ok_or_else(|| {
+fn version_of(members: &Members<'_>) -> Result<Version, Error> {
+    // What the specification says of a list older than the key.
+    let text = text_of(members, "cniVersion")?.filter(|text| !text.is_empty());
+    let text = text.unwrap_or(Cow::Borrowed("0.1.0"));
+    Version::from_text(&text).ok_or_else(|| {
         let spoken = Version::ALL.map(Version::as_str).join(" ");
-        let details = format!("config is {:?}, plugin supports [{spoken}]", shorten(text));
+        let details = format!("config is {:?}, plugin supports [{spoken}]", shorten(&text));
         Error::new(Code::Version, "incompatible CNI versions").because(details)
     })
+}
+
+/// A member that must be a text; `null` is as good as none.
+fn text_of<'a>(members: &Members<'a>, key: &str) -> Result<Option<Cow<'a, str>>, Error> {
+    let Some(raw) = given(members, key) else { return Ok(None) };
+    raw.text().map(Some).ok_or_else(|| malformed(&format!("{key} is not a string")))
+}
+
+/// A member, unless it is `null`: that and absence both mean that nothing is said.
+fn given<'a>(members: &Members<'a>, key: &str) -> Option<Raw<'a>> {
+    members.get(key).filter(|raw| !raw.is_null())
 }
 
 fn verb_exists(verb: Verb, version: Version) -> Result<(), Error> {
@@ -258,38 +247,30 @@ fn verb_exists(verb: Verb, version: Version) -> Result<(), Error> {
     Err(Error::new(Code::Version, message).because(format!("the list says {version}, {since} brought it")))
 }
 
-/// `null` and absence both mean that the runtime did not say.
-fn annotations_of(
-    map: &mut Map<String, Value>,
-    complaints: &mut Vec<String>,
-) -> Option<BTreeMap<String, String>> {
-    let config = map.get_mut("runtimeConfig")?.as_object_mut()?;
-    let given = match config.swap_remove(entry::ANNOTATIONS)? {
-        Value::Null => return None,
-        Value::Object(given) => given,
-        _ => {
-            complaints.push("the runtime's pod annotations are not an object; taken as unknown".to_owned());
-            return None;
-        }
+fn annotations_of(members: &Members<'_>, complaints: &mut Vec<String>) -> Option<BTreeMap<String, String>> {
+    let config = members.get("runtimeConfig")?.members()?;
+    let Some(all) = given(&config, entry::ANNOTATIONS)?.members() else {
+        complaints.push("the runtime's pod annotations are not an object; taken as unknown".to_owned());
+        return None;
     };
     let mut annotations = BTreeMap::new();
-    for (key, value) in given {
-        let Value::String(value) = value else {
+    for (key, raw) in all.iter() {
+        let Some(value) = raw.text() else {
             complaints
                 .push(format!("the pod's annotation {key:?} is not a string; all are taken as unknown"));
             return None;
         };
-        annotations.insert(key, value);
+        annotations.insert(key.to_owned(), value.into_owned());
     }
     Some(annotations)
 }
 
 fn previous_of(
-    raw: Option<&RawValue>,
+    members: &Members<'_>,
     verb: Verb,
     complaints: &mut Vec<String>,
 ) -> Result<Option<Previous>, Error> {
-    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(None) };
+    let Some(raw) = given(members, "prevResult") else { return Ok(None) };
     match Previous::of(raw) {
         None if verb == Verb::Add => Err(malformed("prevResult is not an object")),
         None => {
@@ -302,21 +283,20 @@ fn previous_of(
 
 /// libcni also sends the list under a name of an earlier draft (containernetworking/cni#1101). Nothing is dropped from
 /// it silently: an attachment we failed to read would be taken for a dead one.
-fn attachments_of(map: &Map<String, Value>) -> Result<Option<Vec<Attachment>>, Error> {
-    let given = ["cni.dev/valid-attachments", "cni.dev/attachments"];
-    let Some(value) = given.iter().find_map(|key| map.get(*key).filter(|value| !value.is_null())) else {
-        return Ok(None);
-    };
+fn attachments_of(members: &Members<'_>) -> Result<Option<Vec<Attachment>>, Error> {
+    let keys = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+    let Some(raw) = keys.iter().find_map(|key| given(members, key)) else { return Ok(None) };
     let wrong = |what: &str| {
         Error::new(Code::Config, format!("cni.dev/valid-attachments {what}"))
             .because(r#"wanted: [{"containerID": "…", "ifname": "…"}, …]; nothing was collected"#)
     };
-    let list = value.as_array().ok_or_else(|| wrong("is not a list"))?;
+    let list = raw.items().ok_or_else(|| wrong("is not a list"))?;
     if list.len() > MOST_ATTACHMENTS {
         return Err(wrong(&format!("has more than {MOST_ATTACHMENTS} members")));
     }
-    let read = |item: &Value| {
-        let text = |key: &str| item.get(key)?.as_str().map(str::to_owned);
+    let read = |item: &Raw<'_>| {
+        let members = item.members()?;
+        let text = |key: &str| members.get(key)?.text().map(Cow::into_owned);
         Some(Attachment { container: text("containerID")?, interface: text("ifname")? })
     };
     let read: Option<Vec<Attachment>> = list.iter().map(read).collect();
@@ -381,7 +361,7 @@ fn shorten(text: &str) -> &str {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const CONTAINER: [(&str, &str); 3] =
         [("CNI_CONTAINERID", "c1"), ("CNI_NETNS", "/var/run/netns/x"), ("CNI_IFNAME", "eth0")];

@@ -5,9 +5,13 @@
 use super::{Draft, MOST_ITEMS, Scope};
 use crate::complaint::Complaint;
 use crate::settings::{Interface, OwnerGroups, PortRange};
+use std::borrow::Cow;
+
+/// A setting's key, and where it was stated.
+pub(super) type Stated<'a> = (&'static str, Cow<'a, str>);
 
 /// Adds the complaints about a draft; `written` says which settings were stated, and where.
-pub(super) fn together(draft: &Draft, written: &[(&'static str, String)], complaints: &mut Vec<Complaint>) {
+pub(super) fn together(draft: &Draft, written: &[Stated<'_>], complaints: &mut Vec<Complaint>) {
     let mut check = Check { draft, written, complaints };
     check.completed_ports();
     check.inbound_ports();
@@ -18,7 +22,7 @@ pub(super) fn together(draft: &Draft, written: &[(&'static str, String)], compla
 
 struct Check<'a> {
     draft: &'a Draft,
-    written: &'a [(&'static str, String)],
+    written: &'a [Stated<'a>],
     complaints: &'a mut Vec<Complaint>,
 }
 
@@ -106,7 +110,7 @@ impl Check<'_> {
     }
 
     fn place(&self, key: &str) -> Option<&str> {
-        self.written.iter().find(|(stated, _)| *stated == key).map(|(_, place)| place.as_str())
+        self.written.iter().find(|(stated, _)| *stated == key).map(|(_, place)| &**place)
     }
 
     fn note(&mut self, key: &str, value: &str, problem: &str, fix: &str) {

@@ -67,7 +67,7 @@ pub fn settings_from_flags(args: &[String], around: &Surroundings<'_>) -> Result
     let given = scan(args)?;
     let mut complaints = Vec::new();
     let options = InitOptions::read(&given, around.env, &mut complaints);
-    let mut draft = Draft::of(&Settings::default());
+    let mut draft = Draft::of(Settings::default());
     let mut written = Vec::new();
     for knob in KNOBS {
         let stated = state(knob, &given, around);
@@ -75,7 +75,7 @@ pub fn settings_from_flags(args: &[String], around: &Surroundings<'_>) -> Result
             Some((what, source, text)) => {
                 // Empty is "not told" to the field, for the flags of the template are always there.
                 if !text.is_empty() {
-                    written.push((knob.key, what.clone()));
+                    written.push((knob.key, what.clone().into()));
                 }
                 (what, source, text)
             }
@@ -120,7 +120,12 @@ fn state(knob: &Knob, given: &Given, around: &Surroundings<'_>) -> Option<(Strin
 }
 
 /// An unstated proxy user is the one named by ENVOY_USER, else 1337; unstated groups are the users' numbers.
-fn identity(draft: &mut Draft, written: &[(&str, String)], options: &InitOptions, around: &Surroundings<'_>) {
+fn identity(
+    draft: &mut Draft,
+    written: &[check::Stated<'_>],
+    options: &InitOptions,
+    around: &Surroundings<'_>,
+) {
     let stated = |key: &str| written.iter().any(|(stated, _)| *stated == key);
     if !stated("proxyUIDs") {
         draft.settings.proxy_uids = vec![(around.user)(&options.envoy_user).unwrap_or(PROXY_ID)];

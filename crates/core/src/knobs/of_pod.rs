@@ -21,13 +21,13 @@ const SIDECAR_PORTS: [u16; 3] = [15020, 15021, 15090];
 pub fn settings_of(pod: &Pod) -> (Settings, Vec<Complaint>) {
     let proxy = pod.containers.iter().find(|one| one.name == PROXY && one.role != Role::Init);
     let mut complaints = Vec::new();
-    let mut draft = Draft::of(&Settings::default());
+    let mut draft = Draft::of(Settings::default());
     let mut written = Vec::new();
     for knob in KNOBS {
         let stated = state(knob, pod, proxy, &mut complaints);
         let (what, source, text) = match stated {
             Some((what, source, text)) => {
-                written.push((knob.key, what.clone()));
+                written.push((knob.key, what.clone().into()));
                 (what, source, text)
             }
             None => (knob.key.to_owned(), Source::Annotation, knob.default.to_owned()),

@@ -7,6 +7,7 @@ use super::{MOST_ITEMS, Scope, Source};
 use crate::complaint::Complaint;
 use crate::settings::{Dns, Interface, Mode, PortRange, Profile};
 use ipnet::{IpNet, Ipv4Net};
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Finds the number of a user or group by name; only `istio-init` stands where names mean what the author meant.
@@ -16,7 +17,7 @@ pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<u32>;
 const SELF_CALL_MARK: u32 = 1338;
 
 pub(super) struct Reader<'a> {
-    what: String,
+    what: Cow<'a, str>,
     source: Source,
     users: Option<Lookup<'a>>,
     groups: Option<Lookup<'a>>,
@@ -24,7 +25,11 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(what: impl Into<String>, source: Source, complaints: &'a mut Vec<Complaint>) -> Self {
+    pub(super) fn new(
+        what: impl Into<Cow<'a, str>>,
+        source: Source,
+        complaints: &'a mut Vec<Complaint>,
+    ) -> Self {
         Reader { what: what.into(), source, users: None, groups: None, complaints }
     }
 
@@ -184,7 +189,7 @@ impl<'a> Reader<'a> {
         if text.trim().is_empty() {
             return found;
         }
-        let count = text.split(',').count();
+        let count = 1 + text.bytes().filter(|byte| *byte == b',').count();
         if count > MOST_ITEMS {
             let problem = format!("has {count} items, the most is {MOST_ITEMS}");
             self.fatal(text, problem, "write ranges instead of single items");

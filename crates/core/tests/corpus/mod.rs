@@ -106,7 +106,7 @@ pub(crate) fn ask(data: &[u8]) {
 /// An attachment record.
 pub(crate) fn record(data: &[u8]) {
     if let Ok(record) = record::Record::read(data) {
-        assert_eq!(record::Record::read(record.write().as_bytes()), Ok(record.clone()));
+        assert_eq!(record::Record::read(&record.write()), Ok(record.clone()));
         let name = record.key.file_name();
         assert!(
             !name.is_empty() && !name.starts_with('.') && !name.contains('/') && name.len() < 250,

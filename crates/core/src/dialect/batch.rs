@@ -5,6 +5,7 @@
 
 use super::wire::{REQUEST, Writer};
 use std::fmt;
+use std::ops::Range;
 
 /// A transaction, ready to be sent in one piece.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -170,8 +171,20 @@ impl Builder {
         let sequence = self.sequence();
         self.acts.push(act);
         self.writer.start(kind, REQUEST | flags, sequence);
-        self.writer.fixed(&header(family, 0));
+        self.writer.words([u32::from_ne_bytes(header(family, 0))]);
         &mut self.writer
+    }
+
+    /// Says the same as the message that lies there, of another family.
+    pub(crate) fn again(&mut self, act: Act, earlier: &Range<usize>, family: u8) {
+        let sequence = self.sequence();
+        self.acts.push(act);
+        self.writer.again(earlier.start, earlier.end, family, sequence);
+    }
+
+    /// Where the next message begins.
+    pub(crate) fn end_of_last(&self) -> usize {
+        self.writer.end()
     }
 
     /// Ends the transaction.

@@ -6,6 +6,7 @@
 pub mod meaning;
 pub(crate) mod phrases;
 mod registers;
+mod short;
 
 use super::wire::{Cut, Writer, attributes};
 
@@ -142,6 +143,9 @@ impl Expression<'_> {
 
     /// Appends it to a rule's expressions.
     pub fn write(&self, w: &mut Writer) {
+        if short::write(self, w) {
+            return;
+        }
         w.nest(ELEMENT, |w| {
             w.name(NAME, self.name());
             w.nest(DATA, |w| self.write_data(w));

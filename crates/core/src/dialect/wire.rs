@@ -4,11 +4,13 @@
 
 /// Appends netlink messages to a buffer.
 ///
-/// It is kept in words, for everything in a message is padded to four bytes: storing a word takes no call, while
-/// every piece of bytes costs one to `memcpy`, which is slow to start on musl and was half of a batch's writing.
+/// Everything in a message is padded to four bytes, and is stored in pieces of four or eight: those take no call, while every
+/// piece of another length costs one to `memcpy`, which is slow to start on musl and was half of a batch's writing.
 #[derive(Debug, Default)]
 pub struct Writer {
-    words: Vec<u32>,
+    bytes: Vec<u8>,
+    /// What is written; the rest is zeros in store.
+    end: usize,
     message: usize,
 }
 
@@ -34,40 +36,45 @@ const HEADER: usize = 16;
 impl Writer {
     /// A writer that need not grow before it holds `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Writer { words: Vec::with_capacity(capacity.div_ceil(WORD)), message: 0 }
+        Writer { bytes: Vec::with_capacity(capacity), end: 0, message: 0 }
     }
 
     /// Starts a message; its length is filled in by the next [`Writer::start`] or by [`Writer::finish`].
     pub fn start(&mut self, kind: u16, flags: u16, sequence: u32) {
         self.close();
-        self.message = self.words.len();
-        self.words.extend([0, halves(kind, flags), sequence, 0]);
+        self.message = self.end;
+        self.words([0, halves(kind, flags), sequence, 0]);
     }
 
     /// Asks for an answer to the message last started, even if nothing is wrong with it.
     pub fn acknowledge(&mut self) {
-        if let Some(word) = self.words.get_mut(self.message + 1) {
-            *word |= halves(0, ACK);
+        let flags = self.message + 6;
+        if let Some(place) = self.bytes.get_mut(flags..).and_then(<[u8]>::first_chunk_mut) {
+            *place = (u16::from_ne_bytes(*place) | ACK).to_ne_bytes();
         }
     }
 
     /// Appends the fixed part that follows a message's header, padded to four bytes.
     pub fn fixed(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<WORD>();
+        let (pairs, rest) = bytes.as_chunks::<8>();
+        for pair in pairs {
+            self.push(*pair);
+        }
+        let (words, rest) = rest.as_chunks::<WORD>();
         for word in words {
-            self.words.push(u32::from_ne_bytes(*word));
+            self.push(*word);
         }
         match *rest {
-            [a] => self.words.push(u32::from_ne_bytes([a, 0, 0, 0])),
-            [a, b] => self.words.push(u32::from_ne_bytes([a, b, 0, 0])),
-            [a, b, c] => self.words.push(u32::from_ne_bytes([a, b, c, 0])),
+            [a] => self.push([a, 0, 0, 0]),
+            [a, b] => self.push([a, b, 0, 0]),
+            [a, b, c] => self.push([a, b, c, 0]),
             _ => {}
         }
     }
 
     /// Appends an attribute.
     pub fn attribute(&mut self, kind: u16, value: &[u8]) {
-        self.head(kind, value.len());
+        self.word(head(kind, value.len()));
         self.fixed(value);
     }
 
@@ -78,52 +85,105 @@ impl Writer {
 
     /// Appends a string attribute with its NUL; the kernel's names need not be UTF-8.
     pub fn name(&mut self, kind: u16, value: &[u8]) {
-        self.head(kind, value.len() + 1);
+        self.word(head(kind, value.len() + 1));
         self.fixed(value);
         // Else the padding holds the NUL.
         if value.len().is_multiple_of(WORD) {
-            self.words.push(0);
+            self.word(0);
         }
     }
 
     /// Appends a 32-bit attribute in network byte order.
     pub fn be32(&mut self, kind: u16, value: u32) {
-        self.head(kind, WORD);
-        self.words.push(value.to_be());
+        self.words([head(kind, WORD), value.to_be()]);
     }
 
     /// Appends a 64-bit attribute in network byte order.
     pub fn be64(&mut self, kind: u16, value: u64) {
-        self.attribute(kind, &value.to_be_bytes());
+        self.word(head(kind, 2 * WORD));
+        self.push(value.to_be_bytes());
     }
 
     /// Appends an attribute that holds the attributes `fill` writes.
     pub fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Writer)) {
-        let start = self.words.len();
-        self.words.push(0);
+        let start = self.end;
+        self.word(0);
         fill(self);
-        self.words[start] = halves(length((self.words.len() - start) * WORD), kind | NESTED);
+        self.put(start, halves(length(self.end - start), kind | NESTED));
     }
 
     /// The finished bytes.
     pub fn finish(mut self) -> Vec<u8> {
         self.close();
-        let mut bytes = vec![0; self.words.len() * WORD];
-        for (place, word) in bytes.as_chunks_mut::<WORD>().0.iter_mut().zip(&self.words) {
-            *place = word.to_ne_bytes();
-        }
-        bytes
-    }
-
-    fn head(&mut self, kind: u16, value: usize) {
-        self.words.push(halves(length(value + WORD), kind));
+        self.bytes.truncate(self.end);
+        self.bytes
     }
 
     fn close(&mut self) {
-        let length = (self.words.len() - self.message) * WORD;
+        let length = self.end - self.message;
         if length >= HEADER {
-            self.words[self.message] = u32::try_from(length).expect("a message is shorter than 4 GiB");
+            self.put(self.message, u32::try_from(length).expect("a message is shorter than 4 GiB"));
         }
+    }
+
+    fn put(&mut self, at: usize, word: u32) {
+        self.bytes[at..at + WORD].copy_from_slice(&word.to_ne_bytes());
+    }
+
+    fn word(&mut self, word: u32) {
+        self.words([word]);
+    }
+
+    /// Appends words whose meaning the caller knows: what is often written and always the same but for some numbers.
+    pub(super) fn words<const N: usize>(&mut self, words: [u32; N]) {
+        loop {
+            let end = self.end + N * WORD;
+            if let Some(places) = self.bytes.get_mut(self.end..end) {
+                for (place, word) in places.as_chunks_mut().0.iter_mut().zip(words) {
+                    *place = word.to_ne_bytes();
+                }
+                self.end = end;
+                return;
+            }
+            self.grow();
+        }
+    }
+
+    /// Appends the message that begins at `from`, which ends before `to`, with another family and sequence number.
+    pub(super) fn again(&mut self, from: usize, to: usize, family: u8, sequence: u32) {
+        self.close();
+        self.message = self.end;
+        self.end += to - from;
+        while self.bytes.len() < self.end {
+            self.grow();
+        }
+        self.bytes.copy_within(from..to, self.message);
+        self.put(self.message + 8, sequence);
+        self.bytes[self.message + HEADER] = family;
+    }
+
+    /// Where the next message begins.
+    pub(super) fn end(&self) -> usize {
+        self.end
+    }
+
+    /// Built for size, a vector's own appending is a call, too.
+    #[inline(always)]
+    fn push<const N: usize>(&mut self, piece: [u8; N]) {
+        loop {
+            if let Some(place) = self.bytes.get_mut(self.end..).and_then(<[u8]>::first_chunk_mut) {
+                *place = piece;
+                self.end += N;
+                return;
+            }
+            self.grow();
+        }
+    }
+
+    /// By a page: more would be touched for nothing.
+    #[cold]
+    fn grow(&mut self) {
+        self.bytes.resize(self.bytes.len() + (4 << 10), 0);
     }
 }
 
@@ -134,6 +194,21 @@ const WORD: usize = 4;
 fn length(bytes: usize) -> u16 {
     // None of ours comes near 64 KiB: the longest is one rule of at most 128 expressions.
     u16::try_from(bytes).expect("an attribute is shorter than 64 KiB")
+}
+
+/// What stands before an attribute's value.
+pub(super) fn head(kind: u16, value: usize) -> u32 {
+    halves(length(value + WORD), kind)
+}
+
+/// What stands before attributes that are an attribute's value.
+pub(super) fn nested(kind: u16, value: usize) -> u32 {
+    head(kind | NESTED, value)
+}
+
+/// How many bytes a value takes with its padding.
+pub(super) fn padded(value: usize) -> usize {
+    value.next_multiple_of(WORD)
 }
 
 /// Two numbers as they lie one behind the other.

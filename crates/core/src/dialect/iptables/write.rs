@@ -14,14 +14,16 @@ use crate::dialect::hooks;
 use crate::dialect::wire::{APPEND, CREATE, EXCL, Writer};
 use crate::dialect::xtables::{self, Extension};
 use crate::rules::removal::{Present, Removal};
-use crate::rules::{Chain, Family, Match, Place, Protocol, Rule, RuleSet, Table, Verdict};
+use crate::rules::{Family, Match, Place, Protocol, Rule, RuleSet, Table, Verdict};
+use std::ops::Range;
 
 /// Makes the rules so, and what else `removal` names gone. The batch is empty if all is as it should be.
 pub fn write(rules: &RuleSet, removal: &Removal) -> Batch {
     let mut builder = Builder::begin(removal.generation, 24 + rules.len());
+    let mut appended = Vec::with_capacity(rules.len());
     for family in [Family::V4, Family::V6] {
         for table in Table::ALL {
-            Draft { builder: &mut builder, rules, removal, family, table }.write();
+            Draft { builder: &mut builder, appended: &mut appended, rules, removal, family, table }.write();
         }
     }
     builder.end()
@@ -30,6 +32,8 @@ pub fn write(rules: &RuleSet, removal: &Removal) -> Batch {
 /// What becomes of one table.
 struct Draft<'a> {
     builder: &'a mut Builder,
+    /// IPv4's rules that were appended, and where their messages lie: most of IPv6's say the same.
+    appended: &'a mut Vec<(Place, Range<usize>)>,
     rules: &'a RuleSet,
     removal: &'a Removal,
     family: Family,
@@ -38,11 +42,9 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn write(&mut self) {
-        let wanted: Vec<Place> = Chain::ALL
-            .into_iter()
-            .map(|chain| self.place(chain))
-            .filter(|&place| self.changes(place))
-            .collect();
+        let here = |place: &Place| place.family == self.family && place.table == self.table;
+        let wanted = self.rules.iter().map(|(place, _)| place).filter(here);
+        let wanted: Vec<Place> = wanted.filter(|place| self.changes(*place)).collect();
         if !wanted.is_empty() {
             self.make_table();
         }
@@ -55,10 +57,6 @@ impl<'a> Draft<'a> {
         self.remove();
     }
 
-    fn place(&self, chain: Chain) -> Place {
-        Place { family: self.family, table: self.table, chain }
-    }
-
     fn at(&self) -> At {
         At { family: hooks::family_name(self.family), table: self.table.name() }
     }
@@ -67,10 +65,9 @@ impl<'a> Draft<'a> {
         self.removal.present.get(&place)
     }
 
-    /// Whether a place is to hold rules, or a chain, that are not there yet.
+    /// Whether what a place is to hold is not there yet.
     fn changes(&self, place: Place) -> bool {
-        self.rules.has(place)
-            && self.present(place).is_none_or(|present| !present.says(self.rules.rules(place)))
+        self.present(place).is_none_or(|present| !present.says(self.rules.rules(place)))
     }
 
     fn message(&mut self, act: Act, kind: u16, flags: u16) -> &mut Writer {
@@ -117,14 +114,28 @@ impl<'a> Draft<'a> {
         let (at, chain, family) = (self.at(), place.chain.name(), self.family);
         let present = self.present(place).filter(|_| place.chain.is_hook());
         let before = present.and_then(|present| present.rules.first()).map(|(handle, _)| *handle);
+        let like = Place { family: Family::V4, ..place };
+        let likes = self.appended.iter().position(|(place, _)| *place == like).filter(|_| before.is_none());
         for (number, rule) in (1..).zip(self.rules.rules(place)) {
             let act = Act::Rule { at, chain, number };
+            if let Some(first) = likes
+                && family != Family::V4
+                && self.rules.rules(like).get(number - 1) == Some(rule)
+                && is_of_any_family(rule)
+            {
+                self.builder.again(act, &self.appended[first + number - 1].1, hooks::number(family));
+                continue;
+            }
+            let start = self.builder.end_of_last();
             let append = if before.is_some() { 0 } else { APPEND };
             let w = self.at_chain(act, message::NEW_RULE, CREATE | append, chain);
             if let Some(handle) = before {
                 w.be64(attribute::RULE_POSITION, handle);
             }
             write_rule(w, family, rule);
+            if before.is_none() {
+                self.appended.push((place, start..self.builder.end_of_last()));
+            }
         }
         if let Some(present) = present {
             self.delete(place, present);
@@ -169,6 +180,13 @@ impl<'a> Draft<'a> {
             w.string(attribute::CHAIN_NAME, chain);
         }
     }
+}
+
+/// Whether a rule's bytes do not depend on the family.
+fn is_of_any_family(rule: &Rule) -> bool {
+    let has_address =
+        |condition: &Match| matches!(condition, Match::Source { .. } | Match::Destination { .. });
+    !rule.matches().iter().any(has_address) && !matches!(rule.verdict(), Verdict::Redirect(_))
 }
 
 fn write_rule(w: &mut Writer, family: Family, rule: &Rule) {

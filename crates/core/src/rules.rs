@@ -284,36 +284,31 @@ impl Match {
 /// A hook without rules is absent; a chain of ours may be present and empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuleSet {
-    chains: BTreeMap<Place, Vec<Rule>>,
+    /// By place. A dozen of them: a tree is slower to search and to build.
+    chains: Vec<(Place, Vec<Rule>)>,
 }
 
 impl RuleSet {
     /// Makes the chain exist, without rules if it is new. Does nothing for a hook.
     pub fn declare(&mut self, place: Place) {
         if !place.chain.is_hook() {
-            self.chains.entry(place).or_default();
+            self.entry(place);
         }
     }
 
     /// Appends a rule.
     pub fn push(&mut self, place: Place, rule: Rule) {
-        self.chains.entry(place).or_default().push(rule);
-    }
-
-    /// Inserts a rule before position `at`, counted from 0; appends if the chain is shorter.
-    pub fn insert(&mut self, place: Place, at: usize, rule: Rule) {
-        let rules = self.chains.entry(place).or_default();
-        rules.insert(at.min(rules.len()), rule);
+        self.entry(place).push(rule);
     }
 
     /// The rules of a place, in order; empty if there are none.
     pub fn rules(&self, place: Place) -> &[Rule] {
-        self.chains.get(&place).map_or(&[], Vec::as_slice)
+        self.chains.iter().find(|(other, _)| *other == place).map_or(&[], |(_, rules)| rules)
     }
 
     /// Whether the chain exists here.
     pub fn has(&self, place: Place) -> bool {
-        self.chains.contains_key(&place)
+        self.chains.iter().any(|(other, _)| *other == place)
     }
 
     /// All places and their rules, by family, table, chain.
@@ -323,7 +318,7 @@ impl RuleSet {
 
     /// The number of rules.
     pub fn len(&self) -> usize {
-        self.chains.values().map(Vec::len).sum()
+        self.chains.iter().map(|(_, rules)| rules.len()).sum()
     }
 
     /// Whether there is neither a rule nor a chain.
@@ -333,11 +328,16 @@ impl RuleSet {
 
     /// The part of it for one family.
     pub fn family(&self, family: Family) -> RuleSet {
-        let mut part = RuleSet::default();
-        for (place, rules) in self.chains.iter().filter(|(place, _)| place.family == family) {
-            part.chains.insert(*place, rules.clone());
+        let part = self.chains.iter().filter(|(place, _)| place.family == family);
+        RuleSet { chains: part.cloned().collect() }
+    }
+
+    fn entry(&mut self, place: Place) -> &mut Vec<Rule> {
+        let at = self.chains.iter().position(|(other, _)| *other >= place).unwrap_or(self.chains.len());
+        if self.chains.get(at).is_none_or(|(other, _)| *other != place) {
+            self.chains.insert(at, (place, Vec::with_capacity(12)));
         }
-        part
+        &mut self.chains[at].1
     }
 }
 

@@ -45,8 +45,7 @@ impl Socket {
         let kind = (AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC);
         let file = rustix::net::socket_with(kind.0, kind.1, kind.2, protocol).map_err(Error::Open)?;
         sockopt::set_socket_timeout(&file, Timeout::Recv, Some(PATIENCE)).map_err(Error::Open)?;
-        // Not filled with zeros: an acknowledgement touches the first of its pages only.
-        Ok(Socket { file, inbox: Vec::with_capacity(INBOX) })
+        Ok(Socket { file, inbox: Vec::new() })
     }
 
     /// Sends messages and waits until each that asks for an acknowledgement has one.
@@ -61,7 +60,7 @@ impl Socket {
         self.put(messages)?;
         let mut overrun = false;
         while awaited > 0 {
-            let length = match self.take() {
+            let (length, whole) = match self.take(ANSWER) {
                 // Every refused message comes back whole; should that fill the socket, the first ones still explain it.
                 Err(Error::Receive(Errno::NOBUFS)) => {
                     overrun = true;
@@ -70,6 +69,12 @@ impl Socket {
                 Err(Error::Silent) if overrun => return Err(Error::Receive(Errno::NOBUFS)),
                 other => other?,
             };
+            if length < whole && length >= HEADER {
+                // One answer to a datagram (af_netlink.c, `netlink_ack`). A refusal repeats the refused message, of
+                // which nobody needs more than fits: a page for all of it is a fault in every pod's start.
+                let fits = u32::try_from(length).map_err(|_| Error::Cut)?;
+                self.inbox[..4].copy_from_slice(&fits.to_ne_bytes());
+            }
             for message in wire::messages(&self.inbox[..length]) {
                 if let Some(answer) = answer(message.map_err(|_| Error::Cut)?)? {
                     answer?;
@@ -98,7 +103,10 @@ impl Socket {
         let mut messages = Vec::new();
         let mut steady = true;
         loop {
-            let length = self.take()?;
+            let (length, whole) = self.take(INBOX)?;
+            if length < whole {
+                return Err(Error::Cut);
+            }
             let mut kept = 0;
             let mut ended = false;
             for message in wire::messages(&self.inbox[..length]) {
@@ -138,17 +146,16 @@ impl Socket {
         Ok(())
     }
 
-    /// The next datagram, into the inbox.
-    fn take(&mut self) -> Result<usize, Error> {
+    /// The next datagram, as far as it fits into `room`, into the inbox; how long that is, and how long it was.
+    fn take(&mut self, room: usize) -> Result<(usize, usize), Error> {
         self.inbox.clear();
+        self.inbox.reserve(room);
         let received = rustix::io::retry_on_intr(|| {
             rustix::net::recv(&self.file, spare_capacity(&mut self.inbox), RecvFlags::TRUNC)
         });
         match received {
-            Ok((length, whole)) if length == whole => Ok(length),
-            Ok(_) => Err(Error::Cut),
             Err(Errno::AGAIN) => Err(Error::Silent),
-            Err(cause) => Err(Error::Receive(cause)),
+            received => received.map_err(Error::Receive),
         }
     }
 }
@@ -244,6 +251,8 @@ const DUMPS: usize = 16;
 /// No datagram of the kernel's is longer: a dump's are at most 32 KiB (af_netlink.c), a refusal holds the refused
 /// message, whose attributes are at most 64 KiB.
 const INBOX: usize = 80 << 10;
+/// What an answer that is no refusal fits many times.
+const ANSWER: usize = 512;
 /// What fits a send buffer of the usual 208 KiB with room to spare.
 const ROOMY: usize = 128 << 10;
 
@@ -280,9 +289,16 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_of_a_long_message_is_understood_without_its_end() {
+        let mut socket = Socket::open(Part::Route).unwrap();
+        let refused = socket.send(&message(NEWADDR, wire::REQUEST | wire::ACK, 10, &[255; 4 * ANSWER]));
+        assert!(matches!(refused, Err(Error::Refused { sequence: 10, .. })), "{refused:?}");
+    }
+
+    #[test]
     fn silence_is_an_error_and_not_a_hang() {
         let mut socket = Socket::open(Part::Route).unwrap();
         sockopt::set_socket_timeout(&socket.file, Timeout::Recv, Some(Duration::from_millis(1))).unwrap();
-        assert_eq!(socket.take(), Err(Error::Silent));
+        assert_eq!(socket.take(ANSWER), Err(Error::Silent));
     }
 }

@@ -41,7 +41,7 @@ impl NetNs {
 
     /// The namespace that the calling thread is in.
     pub fn own() -> Result<NetNs, Error> {
-        NetNs::open(Path::new(OWN_NET))
+        NetNs::open(Path::new(own_net()))
     }
 
     /// Where it was opened, for messages.
@@ -51,7 +51,7 @@ impl NetNs {
 
     /// Whether the calling thread is in it already.
     pub fn is_own(&self) -> Result<bool, Error> {
-        is_at(self.file.as_fd(), OWN_NET).map_err(|cause| self.ask(cause))
+        is_at(self.file.as_fd(), own_net()).map_err(|cause| self.ask(cause))
     }
 
     /// Whether it belongs to another user namespace than ours: a pod with `hostUsers: false`.
@@ -189,8 +189,17 @@ impl std::error::Error for Error {}
 
 /// `NSFS_MAGIC` (linux/magic.h)
 const NSFS: rustix::fs::FsWord = 0x6e73_6673;
-/// The calling thread's, not the process': inside [`NetNs::within`] they differ.
-const OWN_NET: &str = "/proc/thread-self/ns/net";
+
+/// The calling thread's, not the process': inside [`NetNs::within`] they differ. The first thread's are the process', and
+/// shorter to look up: every step is made anew for a new process.
+fn own_net() -> &'static str {
+    if rustix::thread::gettid() == rustix::process::getpid() {
+        "/proc/self/ns/net"
+    } else {
+        "/proc/thread-self/ns/net"
+    }
+}
+
 const OWN_USER: &str = "/proc/thread-self/ns/user";
 
 /// A namespace is its inode on nsfs (namespaces(7)).

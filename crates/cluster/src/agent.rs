@@ -3,6 +3,7 @@
 //! It decides nothing of its own: `core` decides about pods, chains and remedies. It never writes a credential to the node.
 #![allow(dead_code, reason = "its parts land one by one; the run loop that uses them comes last")]
 
+pub(crate) mod audit;
 pub(crate) mod client;
 pub(crate) mod flight;
 pub(crate) mod guard;

@@ -170,7 +170,7 @@ const PLACES: &[(&str, &[&str], &str)] = &[
         ],
         "serialisable means promised: only wires, and what shows one to people",
     ),
-    ("unsafe ", &["host::netns"], "one ioctl has no safe wrapper"),
+    ("unsafe ", &["host::netns"], "one ioctl and unshare have no safe wrapper"),
     ("move_into_", &["host::netns"], "a thread that entered a namespace is spent; only netns knows how"),
     (
         "Command::new",

@@ -26,6 +26,27 @@ impl NetNs {
         // NONBLOCK: a path that happens to name a FIFO must not make us wait for its writer.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|cause| Error::open(path, cause))?;
+        NetNs::opened(file, path)
+    }
+
+    /// Opens `ns/net` below the open folder of one process, `shown` in messages. Such a folder is that process's for ever:
+    /// once it has ended nothing is below, whoever has its number.
+    pub fn of_process(folder: BorrowedFd<'_>, shown: &Path) -> Result<NetNs, Error> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::fs::openat(folder, "ns/net", flags, Mode::empty());
+        NetNs::opened(file.map_err(|cause| Error::open(shown, cause))?, shown)
+    }
+
+    /// A new namespace that nobody else is in, gone with this value. It has nothing but a `lo` that is down.
+    pub fn scratch() -> Result<NetNs, Error> {
+        let made = thread::Builder::new().name("scratch".to_owned()).spawn(|| {
+            leave_net().map_err(Error::Make)?;
+            NetNs::own()
+        });
+        made.map_err(Error::Thread)?.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
+    }
+
+    fn opened(file: OwnedFd, path: &Path) -> Result<NetNs, Error> {
         let kind = rustix::fs::fstatfs(&file).map_err(|cause| Error::open(path, cause))?;
         if kind.f_type == NSFS {
             Ok(NetNs { file, path: path.to_owned() })
@@ -47,6 +68,12 @@ impl NetNs {
     /// Where it was opened, for messages.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What tells it from every other namespace that is open: its device and inode on nsfs (namespaces(7)).
+    pub fn id(&self) -> Result<(u64, u64), Error> {
+        let stat = rustix::fs::fstat(&self.file).map_err(|cause| self.ask(cause))?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 
     /// Whether the calling thread is in it already.
@@ -121,6 +148,8 @@ pub enum Error {
     Enter { path: PathBuf, cause: Errno },
     /// There is no thread to enter with.
     Thread(io::Error),
+    /// The kernel did not make one.
+    Make(Errno),
 }
 
 impl Error {
@@ -175,6 +204,11 @@ impl fmt::Display for Error {
                 path.display(),
                 io::Error::from(*cause)
             ),
+            Error::Make(cause) => write!(
+                f,
+                "cannot make a network namespace: {}; CAP_SYS_ADMIN is needed, and room in user.max_net_namespaces",
+                io::Error::from(*cause)
+            ),
             Error::Thread(cause) => {
                 write!(
                     f,
@@ -219,7 +253,18 @@ fn not_one(file: &OwnedFd, path: &Path) -> Error {
     Error::NotOne { path: path.to_owned(), what }
 }
 
-/// The one unsafe act of the house.
+/// Moves the calling thread, which is spent by it, into a network namespace of its own.
+#[allow(
+    unsafe_code,
+    reason = "unshare may take a thread's files from under safe code; what is asked for here does not"
+)]
+fn leave_net() -> Result<(), Errno> {
+    // SAFETY: only CLONE_FILES and the like break what other code relies upon. The network namespace is the thread's own,
+    // no descriptor changes its meaning by it, and the thread ends with what it opens next.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
+}
+
+/// The other unsafe act of the house.
 #[allow(
     unsafe_code,
     reason = "JUSTIFICATION: only this ioctl tells a pod with hostUsers: false from others, and rustix has no wrapper of it"

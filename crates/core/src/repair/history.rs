@@ -14,20 +14,22 @@ pub struct History {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Past {
-    found: Duration,
+    /// Since when something is wrong, if something is.
+    found: Option<Duration>,
     tries: u32,
     tried: Duration,
 }
 
 impl History {
-    /// Something is wrong with a pod.
-    pub fn found(&mut self, uid: &str, now: Duration) {
-        self.pods.entry(uid.to_owned()).or_insert(Past { found: now, ..Past::default() });
+    /// Something is wrong with a pod. Whether that is new.
+    pub fn found(&mut self, uid: &str, now: Duration) -> bool {
+        let past = self.pods.entry(uid.to_owned()).or_default();
+        past.found.replace(past.found.unwrap_or(now)).is_none()
     }
 
     /// Something is tried.
     pub fn tried(&mut self, uid: &str, remedy: &Remedy, now: Duration) {
-        let past = self.pods.entry(uid.to_owned()).or_insert(Past { found: now, ..Past::default() });
+        let past = self.pods.entry(uid.to_owned()).or_default();
         past.tries = past.tries.saturating_add(1);
         past.tried = now;
         self.acts.push_back((now, *remedy == Remedy::Delete));
@@ -41,8 +43,10 @@ impl History {
     pub fn well(&mut self, uid: &str, limits: &Limits, now: Duration) {
         let at_peace =
             |past: &Past| past.tries == 0 || now.saturating_sub(past.tried) > limits.wait(past.tries) * 2;
-        if self.pods.get(uid).is_some_and(at_peace) {
-            self.pods.remove(uid);
+        match self.pods.get_mut(uid) {
+            Some(past) if at_peace(past) => drop(self.pods.remove(uid)),
+            Some(past) => past.found = None,
+            None => {}
         }
     }
 
@@ -53,11 +57,11 @@ impl History {
 
     /// For how long something has been wrong with a pod.
     pub(super) fn age(&self, uid: &str, now: Duration) -> Duration {
-        self.pods.get(uid).map_or(Duration::ZERO, |past| now.saturating_sub(past.found))
+        self.pods.get(uid).map_or(Duration::ZERO, |past| now.saturating_sub(past.found.unwrap_or(now)))
     }
 
     /// How long until a pod may be tried again.
-    pub(super) fn wait(&self, uid: &str, limits: &Limits, now: Duration) -> Duration {
+    pub fn wait(&self, uid: &str, limits: &Limits, now: Duration) -> Duration {
         let past = self.pods.get(uid).filter(|past| past.tries > 0);
         past.map_or(Duration::ZERO, |past| (past.tried + limits.wait(past.tries)).saturating_sub(now))
     }

@@ -1,0 +1,408 @@
+//! The audit on real namespaces: rules broken in each way are found and mended, what is others' is left as it is.
+
+use super::api::{Error, Note, Requests, Target};
+use super::staged::{Proc, runs};
+use super::*;
+use millrace_core::dialect::Backend;
+use millrace_core::pod::Container;
+use millrace_core::record::{Key, Record};
+use millrace_core::repair::{Act, Finding, Limits};
+use millrace_core::rules::compare::compare;
+use millrace_core::rules::plan::plan;
+use millrace_core::settings::{Families, Mode, Settings};
+use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
+use millrace_core::status::STATUS_ANNOTATION;
+use millrace_host::backend;
+use millrace_host::netns::NetNs;
+use millrace_rig::absent;
+use millrace_rig::net::lab::{Lab, WORLD};
+use millrace_rig::net::{Namespace, Who, missing};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+const UID: &str = "0b6e4c7e-9d1c-4a47-8f0e-2f6f3b1f9a01";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A node with one pod, whose API server remembers what it was asked.
+#[derive(Clone, Default)]
+struct Stage {
+    pod: Arc<Mutex<Option<Known>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+    refuses: Option<Error>,
+    idle: bool,
+    told: Option<mpsc::UnboundedSender<Note>>,
+}
+
+impl Node for Stage {
+    fn uids(&self) -> Vec<String> {
+        self.pod.lock().unwrap().iter().map(|pod| pod.uid.clone()).collect()
+    }
+    fn known(&self, uid: &str) -> Option<Known> {
+        self.pod.lock().unwrap().clone().filter(|pod| pod.uid == uid)
+    }
+    fn mesh(&self) -> Mesh {
+        Mesh { excluded_namespaces: vec!["kube-system".to_owned()], ..Mesh::default() }
+    }
+    fn is_serving(&self) -> bool {
+        !self.idle
+    }
+}
+
+impl Stage {
+    fn asked(&self, what: String) -> Result<(), Error> {
+        self.asked.lock().unwrap().push(what);
+        self.refuses.clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Requests for Stage {
+    async fn evict(&self, pod: &Target) -> Result<(), Error> {
+        self.asked(format!("evict {}", pod.uid))
+    }
+    async fn label(&self, pod: &Target) -> Result<(), Error> {
+        self.asked(format!("label {}", pod.uid))
+    }
+    async fn tell(&self, _: &Target, note: &Note) -> Result<(), Error> {
+        let kind = if note.warning { "Warning" } else { "Normal" };
+        self.asked.lock().unwrap().push(format!("{kind} {} {}: {}", note.reason, note.action, note.text));
+        self.told.as_ref().map_or(Ok(()), |told| told.send(note.clone()).map_err(|_| Error::Gone))
+    }
+}
+
+fn meshed() -> Known {
+    let container = |name: &str| Container { name: name.to_owned(), ..Container::default() };
+    let pod = Pod {
+        namespace: "default".to_owned(),
+        name: "reviews".to_owned(),
+        uid: Some(UID.to_owned()),
+        annotations: [(STATUS_ANNOTATION.to_owned(), "{}".to_owned())].into(),
+        containers: vec![container("app"), container("istio-proxy")],
+        ..Pod::default()
+    };
+    let uid = UID.to_owned();
+    Known { pod, node_uid: uid.clone(), uid, life: Life::Started, controlled: true, ..Known::default() }
+}
+
+/// A pod in a real namespace, as the audit of its node comes upon it.
+struct Scene {
+    lab: Lab,
+    proc: Proc,
+    stage: Stage,
+}
+
+impl Scene {
+    fn new(name: &str, pod: Namespace) -> Scene {
+        let scene = Scene { lab: Lab::around(pod), proc: Proc::new(name), stage: Stage::default() };
+        *scene.stage.pod.lock().unwrap() = Some(meshed());
+        scene
+    }
+
+    /// Its processes are to be found by their control group, and by nothing else.
+    fn with_process(self) -> Scene {
+        self.proc.process(77, &format!("0::/kubepods/burstable/pod{UID}/c1\n"), &self.lab.pod.path());
+        self
+    }
+
+    fn netns(&self) -> NetNs {
+        NetNs::open(&self.lab.pod.path()).unwrap()
+    }
+
+    fn records(&self) -> Records {
+        Records::below(&self.proc.0)
+    }
+
+    /// As an ADD leaves it.
+    fn add(&self, settings: &Settings, backend: Backend, release: &str) {
+        let how = Choice::Only(backend);
+        backend::apply(&self.netns(), &plan(settings, Families::Both), how, None).unwrap();
+        let mount = self.proc.0.join("cni-1");
+        symlink(self.lab.pod.path(), &mount).unwrap();
+        let text = |text: &str| text.to_owned();
+        let record = Record {
+            key: Key { network: text("net"), container: text("c1"), interface: text("eth0") },
+            netns: mount.to_string_lossy().into_owned(),
+            namespace: text("default"),
+            name: text("reviews"),
+            uid: Some(text(UID)),
+            stamp: stamp::write(&Stamp::Redirect(Box::new(settings.clone()))),
+            families: Families::Both,
+            backend,
+            release: Some(text(release)),
+        };
+        self.records().keep(&record).unwrap();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        change(self.stage.pod.lock().unwrap().as_mut().unwrap());
+    }
+
+    fn audit(&self, act: Act) -> Audit<Stage, Stage> {
+        let limits = Limits { confirmed_after: Duration::ZERO, ..Limits::default() };
+        let options = Options {
+            policy: Policy::of(act, &Finding::ALL, limits),
+            every: PATIENCE * 60,
+            settle: Duration::ZERO,
+            longest: PATIENCE,
+            at_once: 2,
+            proc: self.proc.0.clone(),
+            records: self.records(),
+            backend: Choice::Auto,
+            memory: None,
+        };
+        Audit::new(self.stage.clone(), options, Some(self.stage.clone()), Metrics::new("0"))
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.stage.asked.lock().unwrap())
+    }
+
+    /// What one sweep finds and does.
+    fn check(&self, audit: &mut Audit<Stage, Stage>, what: &str, looked: usize, found: usize, acted: usize) {
+        let report = block_on(audit.sweep(&CancellationToken::new()));
+        let expected = Report { looked, found, acted, ..Report::default() };
+        assert_eq!(report, expected, "{what}: {:?}", self.stage.asked.lock().unwrap());
+    }
+
+    fn is_planned(&self, settings: &Settings) -> bool {
+        let (netns, plan) = (self.netns(), plan(settings, Families::Both));
+        let found = backend::inspect(&netns).unwrap();
+        let intact = found.iter().any(|(_, seen)| compare(&plan.rules, seen).is_clean());
+        intact && backend::missing_routes(&netns, &plan).unwrap().is_empty()
+    }
+
+    /// Whether what the application sends into the world comes to the proxy.
+    fn is_captured(&self, world: IpAddr) -> bool {
+        let any: SocketAddr = if world.is_ipv4() { "0.0.0.0:15001" } else { "[::]:15001" }.parse().unwrap();
+        let proxy = self.lab.pod.within_as(Who::PROXY, || TcpListener::bind(any)).unwrap();
+        let connect = || TcpStream::connect_timeout(&(world, 80).into(), millrace_rig::net::PATIENCE);
+        let connected = self.lab.pod.within_as(Who::APP, connect);
+        connected.is_ok_and(|stream| {
+            proxy.accept().is_ok_and(|(_, peer)| Ok(peer) == stream.local_addr().map_err(drop))
+        })
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(future)
+}
+
+fn has_tools(name: &str) -> bool {
+    let tools = [("iptables-nft", "apt-get install iptables"), ("nft", "apt-get install nftables")];
+    match missing(&tools) {
+        Some((what, how)) => absent::not_run(name, what, how),
+        None => return runs(name),
+    }
+    false
+}
+
+fn tproxy() -> Settings {
+    Settings { mode: Mode::Tproxy, ..Settings::default() }
+}
+
+const OWN: &str = env!("CARGO_PKG_VERSION");
+
+#[test]
+fn rules_broken_in_each_way_are_found_and_mended() {
+    if !has_tools("audit::rules_broken_in_each_way_are_found_and_mended") {
+        return;
+    }
+    let iptables = [
+        ("a rule", "iptables-nft -t nat -D ISTIO_INBOUND 1", "missing, planned as rule 1"),
+        ("a rule of IPv6", "ip6tables-nft -t nat -D ISTIO_OUTPUT 2", "missing, planned as rule 2"),
+        ("a rule too many", "iptables-nft -t nat -I ISTIO_OUTPUT -j RETURN", "was not planned"),
+        ("a chain", "nft flush chain ip nat ISTIO_OUTPUT", "missing, planned as rule 1"),
+        ("the jump", "iptables-nft -t nat -F OUTPUT", "missing, planned as rule 1"),
+        ("a table", "nft delete table ip nat", "the chain is missing"),
+        ("everything", "nft flush ruleset", "nothing redirects"),
+        ("the address", "ip addr del ::6/128 dev lo", "missing: "),
+        ("the rule", "ip rule del pref 1330", "missing: "),
+        ("the route", "ip route flush table 133", "missing: "),
+    ];
+    let nftables = [
+        ("a chain", "nft flush chain inet millrace nat-istio-output", "missing, planned as rule 1"),
+        ("the table", "nft delete table inet millrace", "nothing redirects"),
+    ];
+    for (backend, breaks) in [(Backend::Iptables, &iptables[..]), (Backend::Nftables, &nftables[..])] {
+        for (what, script, words) in breaks {
+            let scene = Scene::new("broken", Namespace::new());
+            scene.add(&tproxy(), backend, OWN);
+            let mut audit = scene.audit(Act::Repair);
+            scene.check(&mut audit, what, 1, 0, 0);
+            scene.lab.pod.sh(script);
+            assert!(!scene.is_planned(&tproxy()), "{what}");
+            scene.check(&mut audit, what, 1, 1, 1);
+            assert!(scene.is_planned(&tproxy()), "{what}: {:?}", scene.asked());
+            let asked = scene.asked();
+            let told = asked.len() == 1 && asked[0].starts_with("Normal ") && asked[0].contains(words);
+            assert!(told && asked[0].contains("keep their path"), "{what}: {asked:?}");
+            scene.check(&mut audit, what, 1, 0, 0);
+        }
+    }
+}
+
+#[test]
+fn what_others_put_beside_ours_is_left_as_it_is() {
+    if !has_tools("audit::what_others_put_beside_ours_is_left_as_it_is") {
+        return;
+    }
+    let scene = Scene::new("others", Namespace::new());
+    scene.add(&Settings::default(), Backend::Iptables, OWN);
+    let others = "iptables-nft -t nat -N DOCKER; iptables-nft -t nat -A DOCKER -j RETURN; \
+                  iptables-nft -t nat -I OUTPUT -m cgroup --cgroup 7 -j DOCKER";
+    scene.lab.pod.sh(others);
+    let mut audit = scene.audit(Act::Repair);
+    scene.check(&mut audit, "beside ours", 1, 0, 0);
+    scene.lab.pod.sh("iptables-nft -t nat -F ISTIO_REDIRECT");
+    scene.check(&mut audit, "ours", 1, 1, 1);
+    let rules = scene.lab.pod.sh("iptables-nft -t nat -S");
+    assert!(rules.contains("-A DOCKER -j RETURN") && rules.contains("--cgroup 7 -j DOCKER"), "{rules}");
+    assert!(scene.is_planned(&Settings::default()));
+}
+
+#[test]
+fn a_pod_that_was_missed_is_redirected_while_it_runs() {
+    if !runs("audit::a_pod_that_was_missed_is_redirected_while_it_runs") {
+        return;
+    }
+    for (pod, backend) in [(Namespace::new(), Backend::Iptables), (Namespace::shifted(), Backend::Nftables)] {
+        let scene = Scene::new("missed", pod).with_process();
+        let settings = Settings { tunnel_port: 15009, ..Settings::default() };
+        let text = stamp::write(&Stamp::Redirect(Box::new(settings.clone())));
+        scene.change(|known| drop(known.pod.annotations.insert(STAMP_ANNOTATION.to_owned(), text)));
+        assert!(!scene.is_captured(WORLD[0]) && !scene.is_captured(WORLD[1]));
+        let mut audit = scene.audit(Act::Repair);
+        scene.check(&mut audit, "missed", 1, 1, 1);
+        assert!(scene.is_planned(&settings) && scene.is_captured(WORLD[0]) && scene.is_captured(WORLD[1]));
+        assert_eq!(backend::inspect(&scene.netns()).unwrap()[0].0, backend);
+        let asked = scene.asked();
+        assert!(
+            asked.len() == 1 && asked[0].starts_with("Normal MeshBypassed Repair: nothing redirects"),
+            "{asked:?}"
+        );
+        // There is no record, and yet what comes from here is known as such, while a new agent takes it as it is.
+        scene.check(&mut audit, "mended", 1, 0, 0);
+        scene.check(&mut scene.audit(Act::Repair), "of an agent before", 1, 0, 0);
+    }
+}
+
+#[test]
+fn who_is_not_ours_to_judge_is_left() {
+    if !has_tools("audit::who_is_not_ours_to_judge_is_left") {
+        return;
+    }
+    type Change = fn(&mut Known);
+    let cases: [(&str, Change); 8] = [
+        ("of the node's network", |known| known.pod.host_network = true),
+        ("not started", |known| known.life = Life::Waiting),
+        ("ending", |known| known.life = Life::Ending),
+        ("a completed job's", |known| known.life = Life::Ended),
+        ("of an excluded namespace", |known| known.pod.namespace = "kube-system".to_owned()),
+        ("outside the mesh", |known| known.pod.annotations.clear()),
+        ("with istio-init", |known| known.pod.containers[0].name = "istio-init".to_owned()),
+        ("that is gone", |known| known.uid = "another".to_owned()),
+    ];
+    for (what, change) in cases {
+        let scene = Scene::new("left", Namespace::new()).with_process();
+        scene.change(change);
+        if what == "that is gone" {
+            scene.change(|known| known.life = Life::Ended);
+        }
+        scene.check(&mut scene.audit(Act::Repair), what, 0, 0, 0);
+        assert_eq!(scene.lab.pod.sh("nft list ruleset"), "", "{what}");
+    }
+    // Somebody else's redirection, as istio-cni's before us: it is one, and it is not ours.
+    let scene = Scene::new("foreign", Namespace::new()).with_process();
+    backend::apply(&scene.netns(), &plan(&tproxy(), Families::Both), Choice::Auto, None).unwrap();
+    let before = scene.lab.pod.sh("nft list ruleset");
+    scene.check(&mut scene.audit(Act::Repair), "redirected by others", 1, 0, 0);
+    assert_eq!(scene.lab.pod.sh("nft list ruleset"), before);
+    // Rules of another release are there, and today's plan is no measure of them.
+    let scene = Scene::new("release", Namespace::new());
+    scene.add(&tproxy(), Backend::Iptables, "0.0.1");
+    scene.lab.pod.sh("iptables-nft -t nat -D ISTIO_INBOUND 1");
+    scene.check(&mut scene.audit(Act::Repair), "another release's", 1, 0, 0);
+    scene.lab.pod.sh("nft flush ruleset");
+    scene.check(&mut scene.audit(Act::Repair), "nobody's any more", 1, 1, 1);
+    let record = scene.records().all().unwrap().0.remove(0);
+    assert_eq!(record.release.as_deref(), Some(OWN), "it is ours from now on");
+}
+
+#[test]
+fn a_pod_whose_namespace_is_not_certain_is_not_touched() {
+    if !runs("audit::a_pod_whose_namespace_is_not_certain_is_not_touched") {
+        return;
+    }
+    let scene = Scene::new("unseen", Namespace::new());
+    let mut audit = scene.audit(Act::Repair);
+    let unseen = Report { unseen: 1, ..Report::default() };
+    assert_eq!(block_on(audit.sweep(&CancellationToken::new())), unseen, "no process");
+    scene.proc.process(7, &format!("0::/kubepods/pod{UID}/c1\n"), Path::new("/proc/self/ns/net"));
+    assert_eq!(block_on(audit.sweep(&CancellationToken::new())), unseen, "the node's");
+    assert_eq!(scene.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn each_policy_does_what_it_says_once_and_waits() {
+    if !runs("audit::each_policy_does_what_it_says_once_and_waits") {
+        return;
+    }
+    let later = || Some(Error::Later("the budget holds".to_owned()));
+    for (act, refuses, idle, acted, expected) in [
+        (Act::Delete, None, false, 1, &["evict", "Warning MeshBypassed Evict: "][..]),
+        (Act::Delete, later(), false, 1, &["evict", "Warning MeshBypassed Evict: "][..]),
+        (Act::Delete, None, true, 0, &["Warning MeshBypassed None: "][..]),
+        (Act::Label, None, true, 1, &["label", "Warning MeshBypassed Label: "][..]),
+        (Act::Off, None, false, 0, &["Warning MeshBypassed None: "][..]),
+    ] {
+        let mut scene = Scene::new("policy", Namespace::new()).with_process();
+        (scene.stage.refuses, scene.stage.idle) = (refuses.clone(), idle);
+        let mut audit = scene.audit(act);
+        scene.check(&mut audit, act.name(), 1, 1, acted);
+        let asked = scene.asked();
+        assert_eq!(asked.len(), expected.len(), "{asked:?}");
+        assert!(asked.iter().zip(expected).all(|(asked, start)| asked.starts_with(start)), "{asked:?}");
+        let says = if refuses.is_some() { "the budget holds" } else { "" };
+        assert!(asked.iter().any(|asked| asked.contains(says)), "{asked:?}");
+        // Too soon to do it again, and nothing new to tell.
+        scene.check(&mut audit, act.name(), 1, 1, 0);
+        assert_eq!(scene.asked(), Vec::<String>::new());
+        assert!(!scene.is_planned(&Settings::default()), "{}", act.name());
+    }
+}
+
+#[test]
+fn it_looks_at_the_start_and_when_something_happens_until_it_is_stopped() {
+    if !runs("audit::it_looks_at_the_start_and_when_something_happens_until_it_is_stopped") {
+        return;
+    }
+    let mut scene = Scene::new("run", Namespace::new()).with_process();
+    let (told, mut notes) = mpsc::unbounded_channel();
+    scene.stage.told = Some(told);
+    let mut audit = scene.audit(Act::Repair);
+    let (wake, mut wakes) = mpsc::channel(4);
+    let stop = CancellationToken::new();
+    block_on(async {
+        let watched = async {
+            let first = tokio::time::timeout(PATIENCE, notes.recv()).await.expect("at the start").unwrap();
+            assert_eq!(first.action, "Repair");
+            // A pod of the same name that is another one, missed while it started.
+            let backend::Survey { found, .. } = backend::survey(&scene.netns()).unwrap();
+            assert_eq!(found.len(), 1);
+            backend::clear(&scene.netns(), &plan(&Settings::default(), Families::Both)).unwrap();
+            let other = UID.replace('0', "1");
+            scene.proc.process(78, &format!("0::/kubepods/pod{other}/c1\n"), &scene.lab.pod.path());
+            scene.change(|known| (known.uid, known.node_uid) = (other.clone(), other.clone()));
+            wake.send(Wake::Pod(other)).await.unwrap();
+            let second = tokio::time::timeout(PATIENCE, notes.recv()).await.expect("when told").unwrap();
+            assert_eq!(second.action, "Repair");
+            assert!(scene.is_planned(&Settings::default()));
+            stop.cancel();
+        };
+        let stopped =
+            tokio::time::timeout(PATIENCE * 4, async { tokio::join!(audit.run(&mut wakes, &stop), watched) });
+        stopped.await.expect("it stops");
+    });
+}

@@ -20,7 +20,6 @@ pub(crate) use suspect::Suspect;
 use super::metrics::{Metrics, Repaired};
 use budget::{Budget, May};
 use seen::Seen;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +27,7 @@ use tokio::sync::watch as channel;
 use tokio::time::{sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use watch::{Place, Watch};
+use watch::Watch;
 use writers::Writers;
 
 /// What is guarded. Both may block; they are called one at a time, on a thread that may.
@@ -125,25 +124,18 @@ impl Guard {
         }
     }
 
-    fn places(&self) -> Vec<Place> {
-        let lists = self.lists.iter().map(|folder| Place { folder: folder.clone(), names: Vec::new() });
-        let binaries = self.binaries.iter().filter_map(|path| {
-            let names = vec![OsString::from(path.file_name()?)];
-            Some(Place { folder: path.parent()?.to_owned(), names })
-        });
-        lists.chain(binaries).collect()
+    /// The folders that are watched. Of plugins all matter, not only ours: a list is right only while each of them is there.
+    fn places(&self) -> Vec<PathBuf> {
+        let binaries = self.binaries.iter().filter_map(|path| path.parent());
+        self.lists.iter().map(PathBuf::as_path).chain(binaries).map(Path::to_owned).collect()
     }
 }
 
-fn listen(places: &[Place], proc: &Path) -> Option<Writers> {
-    let heard = Writers::open(&folders(places), proc);
+fn listen(places: &[PathBuf], proc: &Path) -> Option<Writers> {
+    let heard = Writers::open(places, proc);
     let told =
         |cause: &std::io::Error| warn!(%cause, "cannot ask the kernel who writes; the content has to tell");
     heard.inspect_err(told).ok()
-}
-
-fn folders(places: &[Place]) -> Vec<PathBuf> {
-    places.iter().map(|place| place.folder.clone()).collect()
 }
 
 /// The guard at work.
@@ -229,7 +221,7 @@ impl Rounds<'_> {
             Ok(anew) => {
                 self.deaf = false;
                 if let Some((true, writers)) = self.writers.map(|writers| (anew, writers))
-                    && let Err(cause) = writers.mark(&folders(&self.guard.places()))
+                    && let Err(cause) = writers.mark(&self.guard.places())
                 {
                     warn!(%cause, "cannot ask the kernel who writes to the folders that were replaced");
                 }

@@ -33,19 +33,10 @@ const LOST: ReadFlags = ReadFlags::DELETE_SELF
     .union(ReadFlags::UNMOUNT)
     .union(ReadFlags::QUEUE_OVERFLOW);
 
-/// A folder that is watched, and which of its entries matter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// The folder.
-    pub(crate) folder: PathBuf,
-    /// The entries that matter; none named: all.
-    pub(crate) names: Vec<OsString>,
-}
-
 /// The watch on a few folders.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    places: Vec<Place>,
+    places: Vec<PathBuf>,
     armed: Option<Armed>,
 }
 
@@ -61,22 +52,22 @@ struct Armed {
 /// What one descriptor tells of: an inode has only one, be it a place, above a place, or both.
 #[derive(Debug, Default)]
 struct Watched {
-    /// The place it is.
-    inside: Option<usize>,
+    /// Whether it is a place.
+    inside: bool,
     /// The entries of it in which a place lies.
     above: Vec<OsString>,
 }
 
 impl Watch {
     /// One that is not armed yet.
-    pub(crate) fn new(places: Vec<Place>) -> Watch {
+    pub(crate) fn new(places: Vec<PathBuf>) -> Watch {
         Watch { places, armed: None }
     }
 
     /// Arms it anew if it was never armed, or a place is not the folder it was; whether it did. Look after it, not before: then
     /// nothing is missed.
     pub(crate) fn refresh(&mut self) -> io::Result<bool> {
-        let current = self.places.iter().map(|place| identity(&place.folder));
+        let current = self.places.iter().map(|place| identity(place));
         if self.armed.as_ref().is_some_and(|armed| current.eq(armed.identities.iter().copied())) {
             return Ok(false);
         }
@@ -93,7 +84,7 @@ impl Watch {
                 self.armed = None;
                 return;
             };
-            let told = armed.told(&self.places);
+            let told = armed.told();
             ready.clear_ready();
             match told {
                 Ok(Told::Nothing) => {}
@@ -108,9 +99,9 @@ impl Watch {
 }
 
 /// The place that was removed while it is mounted here, if one was: nothing written to it would be seen by anybody.
-pub(crate) fn removed(places: &[Place]) -> Option<&Path> {
-    let gone = |place: &&Place| fs::metadata(&place.folder).is_ok_and(|facts| facts.nlink() == 0);
-    places.iter().find(gone).map(|place| place.folder.as_path())
+pub(crate) fn removed(places: &[PathBuf]) -> Option<&Path> {
+    let gone = |place: &&PathBuf| fs::metadata(place).is_ok_and(|facts| facts.nlink() == 0);
+    places.iter().find(gone).map(PathBuf::as_path)
 }
 
 enum Told {
@@ -120,28 +111,28 @@ enum Told {
 }
 
 impl Armed {
-    fn new(places: &[Place]) -> io::Result<Armed> {
+    fn new(places: &[PathBuf]) -> io::Result<Armed> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         let mut watched = BTreeMap::<i32, Watched>::new();
         let mut identities = Vec::new();
-        for (index, place) in places.iter().enumerate() {
+        for place in places {
             // From above: what appears below a folder that is watched already is told, what was there before is found.
-            if let Some((above, name)) = nearest(&place.folder) {
+            if let Some((above, name)) = nearest(place) {
                 let descriptor =
                     add(&inotify, above, ENTRIES | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF)?;
                 let entries = descriptor.map(|descriptor| &mut watched.entry(descriptor).or_default().above);
                 entries.into_iter().for_each(|entries| entries.push(name.to_owned()));
             }
-            if let Some(descriptor) = add(&inotify, &place.folder, INSIDE)? {
-                watched.entry(descriptor).or_default().inside = Some(index);
+            if let Some(descriptor) = add(&inotify, place, INSIDE)? {
+                watched.entry(descriptor).or_default().inside = true;
             }
-            identities.push(identity(&place.folder));
+            identities.push(identity(place));
         }
         Ok(Armed { inotify: polled(inotify)?, watched, identities })
     }
 
     /// Reads all that waits to be read.
-    fn told(&self, places: &[Place]) -> io::Result<Told> {
+    fn told(&self) -> io::Result<Told> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(self.inotify.get_ref(), &mut buffer);
         let mut told = Told::Nothing;
@@ -160,7 +151,7 @@ impl Armed {
             if name.is_some_and(|name| watched.above.iter().any(|above| above == name)) {
                 return Ok(Told::Lost);
             }
-            if watched.inside.is_some_and(|place| matters(&places[place].names, name)) {
+            if watched.inside && matters(name) {
                 told = Told::Changed;
             }
         }
@@ -179,10 +170,10 @@ pub(crate) fn polled(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 
 /// Whether an entry of a folder can change what it means. Locks and files in the making cannot: runtimes lock in the folder of
 /// lists at every pod's start, and what is made is told once more when it is renamed. The folder itself always matters.
-fn matters(names: &[OsString], name: Option<&OsStr>) -> bool {
-    let Some(name) = name else { return true };
-    let passing = [".lock", ".tmp"].iter().any(|end| name.as_bytes().ends_with(end.as_bytes()));
-    !passing && (names.is_empty() || names.iter().any(|known| known == name))
+fn matters(name: Option<&OsStr>) -> bool {
+    let passing =
+        |name: &OsStr| [".lock", ".tmp"].iter().any(|end| name.as_bytes().ends_with(end.as_bytes()));
+    !name.is_some_and(passing)
 }
 
 /// Watches a folder; nothing where there is none.
@@ -219,11 +210,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn watch(folders: &[(&Path, &[&str])]) -> Watch {
-        let names = |names: &[&str]| names.iter().map(OsString::from).collect();
-        let place =
-            |(folder, known): &(&Path, &[&str])| Place { folder: folder.to_path_buf(), names: names(known) };
-        let mut watch = Watch::new(folders.iter().map(place).collect());
+    fn watch(folders: &[&Path]) -> Watch {
+        let mut watch = Watch::new(folders.iter().map(|folder| folder.to_path_buf()).collect());
         assert!(watch.refresh().unwrap(), "it is armed at first");
         assert!(!watch.refresh().unwrap(), "and once is enough");
         watch
@@ -239,7 +227,7 @@ mod tests {
 
     /// Nothing has been told. The kernel queues an event before the call that caused it returns, so one look is enough.
     fn untold(watch: &Watch, why: &str) {
-        let told = watch.armed.as_ref().map(|armed| armed.told(&watch.places).unwrap());
+        let told = watch.armed.as_ref().map(|armed| armed.told().unwrap());
         assert!(matches!(told, Some(Told::Nothing)), "{why} was told");
     }
 
@@ -249,7 +237,7 @@ mod tests {
         let folder = scratch.folder("net.d");
         let list = folder.join("10-x.conflist");
         fs::write(&list, "{}").unwrap();
-        let mut watch = watch(&[(&folder, &[])]);
+        let mut watch = watch(&[&folder]);
 
         fs::read(&list).unwrap();
         fs::write(folder.join("cni.lock"), "").unwrap();
@@ -267,23 +255,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_the_folder_of_plugins_only_ours_is_told() {
-        let scratch = Scratch::new("plugins");
-        let folder = scratch.folder("bin");
-        let mut watch = watch(&[(&folder, &["millrace-cni"])]);
-        fs::write(folder.join("bridge"), "").unwrap();
-        untold(&watch, "another plugin");
-        fs::write(folder.join("millrace-cni"), "").unwrap();
-        told(&mut watch, "ours").await;
-        fs::remove_file(folder.join("millrace-cni")).unwrap();
-        told(&mut watch, "our removal").await;
-    }
-
-    #[tokio::test]
     async fn a_folder_may_be_missing_replaced_and_come_again() {
         let scratch = Scratch::new("replaced");
         let folder = scratch.path.join("etc/cni/net.d");
-        let mut watch = watch(&[(&folder, &[])]);
+        let mut watch = watch(&[&folder]);
         for above in ["etc", "etc/cni", "etc/cni/net.d"] {
             fs::create_dir(scratch.path.join(above)).unwrap();
             told(&mut watch, above).await;
@@ -313,7 +288,7 @@ mod tests {
     async fn a_folder_replaced_from_further_above_is_noticed_by_the_regular_look() {
         let scratch = Scratch::new("above");
         let folder = scratch.folder("etc/cni/net.d");
-        let mut watch = watch(&[(&folder, &[])]);
+        let mut watch = watch(&[&folder]);
         fs::rename(scratch.path.join("etc"), scratch.path.join("old")).unwrap();
         fs::create_dir_all(&folder).unwrap();
         assert!(watch.refresh().unwrap());
@@ -326,7 +301,7 @@ mod tests {
         let scratch = Scratch::new("below");
         let folder = scratch.folder("net.d");
         let chain = folder.join("vendor-cni-chain");
-        let mut watch = watch(&[(&chain, &[]), (&folder, &[])]);
+        let mut watch = watch(&[&chain, &folder]);
         fs::create_dir(&chain).unwrap();
         told(&mut watch, "the inner one").await;
         fs::write(chain.join("50-x.conf"), "").unwrap();
@@ -339,16 +314,17 @@ mod tests {
     async fn an_overflow_is_a_reason_to_look() {
         let scratch = Scratch::new("overflow");
         let folder = scratch.folder("net.d");
-        let mut watch = watch(&[(&folder, &["only-this"])]);
+        let mut watch = watch(&[&folder]);
         let room = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
-        // Events of others, ignored one by one: three for each file, and equal neighbours are merged.
+        // Of locks nothing is told, but they fill the queue: three events for each, and only equal neighbours are merged.
         for count in 0..room.trim().parse::<u32>().unwrap() / 2 + 2 {
-            let file = folder.join(if count % 2 == 0 { "a" } else { "b" });
+            let file = folder.join(if count % 2 == 0 { "a.lock" } else { "b.lock" });
             fs::write(&file, "").unwrap();
             fs::remove_file(&file).unwrap();
         }
         told(&mut watch, "the overflow").await;
-        fs::write(folder.join("only-this"), "").unwrap();
+        untold(&watch, "what was in the queue");
+        fs::write(folder.join("10-x.conflist"), "").unwrap();
         told(&mut watch, "a file after it").await;
     }
 
@@ -359,7 +335,7 @@ mod tests {
         // An open descriptor holds it as a mount does.
         let held = fs::File::open(&folder).unwrap();
         let path = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held)));
-        let places = [Place { folder: path.clone(), names: vec![] }];
+        let places = [path.clone()];
         assert_eq!(removed(&places), None);
         fs::remove_dir(&folder).unwrap();
         assert_eq!(removed(&places), Some(path.as_path()));

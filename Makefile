@@ -2,7 +2,7 @@
 # and says what it installs. CI runs the same targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden bench size fuzz install-deps clean
+.PHONY: help demo test check golden bench size fuzz image install-deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,8 +28,11 @@ size: ## the plugin's size, packages, memory and processes against their budgets
 fuzz: ## every reader under the fuzzer for a while; SECONDS_EACH=20 (nightly Rust)
 	@scripts/fuzz $(ARGS)
 
+image: ## the OCI image as an archive, for registries and containerd; needs no daemon
+	@scripts/image
+
 install-deps: ## installs what all targets but fuzz need, and nothing else (root)
-	@scripts/install demo test size bench
+	@scripts/install demo test size bench image
 	@scripts/envoy
 
 clean: ## removes what was built

@@ -76,7 +76,6 @@ fn words() -> Words {
         bin_dir: include("binDir"),
         runtime_dir: include("runtimeDir"),
         config: format!("{{{{ \"|\" }}}}{{{{ include \"millrace.config\" . | nindent {DEPTH} }}}}"),
-        config_mark: "{{ include \"millrace.config\" . | sha256sum }}".into(),
     }
 }
 
@@ -174,6 +173,12 @@ fn helpers() -> String {
 /// The agent's configuration with expressions for values.
 fn config_of_values() -> Value {
     let mut config = config::config(Profile::Zero, Platform::Kubeadm);
+    let multus = Platform::Openshift.name();
+    let told = |name: &str| {
+        format!(
+            "eq .Values.platform {multus:?} | ternary (include \"millrace.{name}\" .) .Values.install.{name} | quote"
+        )
+    };
     for (pointer, expression) in [
         ("/excludeNamespaces", ".Values.excludeNamespaces | toJson"),
         ("/failurePolicy", ".Values.failurePolicy"),
@@ -181,10 +186,13 @@ fn config_of_values() -> Value {
         ("/agentTimeout", ".Values.agentTimeout | quote"),
         ("/statusGating", ".Values.statusGating"),
         ("/install/platform", ".Values.platform"),
-        ("/install/way", "include \"millrace.way\" ."),
-        ("/install/confDir", "include \"millrace.confDir\" . | quote"),
-        ("/install/binDir", "include \"millrace.binDir\" . | quote"),
+        ("/install/way", "include \"millrace.way\" . | quote"),
+        ("/install/confDir", &told("confDir")),
+        ("/install/binDir", &told("binDir")),
         ("/install/list", ".Values.install.list | quote"),
+        ("/audit/findings", ".Values.audit.findings | toJson"),
+        ("/audit/period", ".Values.audit.period | quote"),
+        ("/audit/label", ".Values.audit.label | quote"),
         ("/audit/policy", "include \"millrace.auditPolicy\" . | quote"),
     ] {
         let place = config.pointer_mut(pointer).expect("the configuration has the key");

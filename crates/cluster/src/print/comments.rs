@@ -30,14 +30,13 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
     ),
     (
         "ClusterRole/rules/ pods/eviction create",
-        "Audit policy \"delete\": a pod that runs unprotected is evicted, so disruption budgets hold.",
+        "Audit policy Delete: a pod that runs unprotected is evicted, so disruption budgets hold.",
     ),
     (
         "ClusterRole/rules/ pods patch",
-        "Audit policy \"label\": marks a pod that runs unprotected. With another policy this line can go.",
+        "Audit policy Label: marks a pod that runs unprotected. With another policy this line can go.",
     ),
     ("ClusterRole/rules/ events create", "Says at the pod itself what was found and done."),
-    ("ClusterRole/rules/events.k8s.io events create", "The same, by the newer of the two APIs for events."),
     (
         "NetworkPolicy/spec/podSelector",
         "No policy is about pods in the node's network, so none is about the agent. This one shuts off\n\
@@ -51,10 +50,6 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
         "DaemonSet/spec/updateStrategy/rollingUpdate",
         "The new agent is up and in step before the old one goes. Declare no ports: two pods with the\n\
          same host port cannot be on one node, and the new one would wait forever. (Kubernetes 1.25)",
-    ),
-    (
-        "DaemonSet/spec/template/metadata/annotations/millrace.dev/config",
-        "Changes with the configuration, so that a changed configuration rolls out.",
     ),
     (
         "DaemonSet/spec/template/metadata/annotations/container.apparmor.security.beta.kubernetes.io/agent",
@@ -159,9 +154,13 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
         "Config/statusGating",
         "Whether a node counts as not ready for pods while its agent is away (CNI 1.1.0 lists only).",
     ),
-    ("Config/install/way", "auto, in-place, own-list or auxiliary (Multus)."),
+    ("Config/install/way", "in-place, own-list or auxiliary (Multus); without it by who owns the list."),
+    ("Config/install/confDir", "The runtime's directories; without them what its configuration says."),
+    ("Config/audit/findings", "Which findings are acted upon; all are reported."),
+    ("Config/audit/period", "The time between two looks at all pods."),
+    ("Config/audit/label", "What Label puts on a pod."),
     ("Config/install/list", "The list by name; without it the one the runtime uses."),
-    ("Config/audit/policy", "off, repair, delete or label. All but off need the audit profile."),
+    ("Config/audit/policy", "Off, Repair, Delete or Label. All but Off need the audit profile."),
 ];
 
 #[cfg(test)]

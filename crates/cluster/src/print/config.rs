@@ -1,6 +1,6 @@
 //! The agent's configuration file, as it is shipped: every key, each with its default.
 
-use super::places::{places, way};
+use super::places::{chain, way};
 use crate::args::print::{Platform, Profile};
 use serde::Serialize;
 use serde_json::Value;
@@ -30,25 +30,27 @@ struct Install {
 #[derive(Debug, Serialize)]
 struct Audit {
     policy: &'static str,
+    findings: [&'static str; 2],
+    period: &'static str,
+    label: &'static str,
 }
 
 /// The configuration of an agent on `platform`, as a tree for the writer.
 pub(crate) fn config(profile: Profile, platform: Platform) -> Value {
-    let places = places(platform);
+    let (conf_dir, bin_dir) = chain(platform).unwrap_or_default();
     let config = Config {
         exclude_namespaces: vec!["kube-system", super::words::NAMESPACE],
         failure_policy: "Closed",
         backend: "auto",
         agent_timeout: "10s",
         status_gating: false,
-        install: Install {
-            platform: platform.name(),
-            way: way(platform),
-            conf_dir: places.conf_dir,
-            bin_dir: places.bin_dir,
-            list: "",
+        install: Install { platform: platform.name(), way: way(platform), conf_dir, bin_dir, list: "" },
+        audit: Audit {
+            policy: policy(profile),
+            findings: ["Bypass", "Drift"],
+            period: "5m",
+            label: "millrace.dev/unredirected=true",
         },
-        audit: Audit { policy: policy(profile) },
     };
     serde_json::to_value(config).expect("plain data has a tree")
 }
@@ -56,7 +58,7 @@ pub(crate) fn config(profile: Profile, platform: Platform) -> Value {
 /// What the audit does with what it finds, unless told otherwise.
 pub(crate) fn policy(profile: Profile) -> &'static str {
     match profile {
-        Profile::Zero => "off",
-        Profile::Audit => "repair",
+        Profile::Zero => "Off",
+        Profile::Audit => "Repair",
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn daemon_set(words: &Words, profile: Profile) -> DaemonSet {
     let spec = DaemonSetSpec {
         selector: LabelSelector { match_labels: Some(selector()), ..LabelSelector::default() },
         template: PodTemplateSpec {
-            metadata: Some(template_meta(words, profile)),
+            metadata: Some(template_meta(profile)),
             spec: Some(PodSpec {
                 host_pid: (profile == Profile::Audit).then_some(true),
                 termination_grace_period_seconds: Some(10),
@@ -109,11 +109,10 @@ fn job_name(node: &str) -> String {
     if plain.len() <= 63 { plain } else { format!("millrace-uninstall-{}", mark(node)) }
 }
 
-fn template_meta(words: &Words, profile: Profile) -> ObjectMeta {
+fn template_meta(profile: Profile) -> ObjectMeta {
     let mut labels = labels();
     labels.insert("sidecar.istio.io/inject".into(), "false".into());
     let mut annotations = map(&[
-        ("millrace.dev/config", &words.config_mark),
         ("prometheus.io/path", "/metrics"),
         ("prometheus.io/port", METRICS_PORT),
         ("prometheus.io/scrape", "true"),

@@ -5,7 +5,7 @@
 use super::config;
 use super::daemonset;
 use super::places::{Places, places};
-use super::words::{AGENT, NAMESPACE, REPOSITORY, VERSION, Words, map, mark, meta};
+use super::words::{AGENT, NAMESPACE, REPOSITORY, VERSION, Words, map, meta};
 use super::yaml;
 use crate::args::print::{Platform, Profile};
 use k8s_openapi::api::core::v1::{
@@ -29,7 +29,6 @@ pub(crate) fn plain(profile: Profile, platform: Platform, image: Option<&str>) -
         conf_dir: conf_dir.to_owned(),
         bin_dir: bin_dir.to_owned(),
         runtime_dir: runtime_dir.to_owned(),
-        config_mark: mark(&config),
         config,
     }
 }
@@ -136,7 +135,6 @@ fn rules(profile: Profile) -> Vec<PolicyRule> {
         rules.push(rule("", "pods/eviction", &["create"]));
         rules.push(rule("", "pods", &["patch"]));
         rules.push(rule("", "events", &["create"]));
-        rules.push(rule("events.k8s.io", "events", &["create"]));
     }
     rules
 }

@@ -54,12 +54,19 @@ pub(crate) fn places(platform: Platform) -> Places {
     }
 }
 
-/// The way into the chain, where the platform leaves no choice.
+/// The way into the chain, where the platform leaves no choice; else it is chosen by who owns the list.
 pub(crate) fn way(platform: Platform) -> &'static str {
     match platform {
         Platform::Openshift => "auxiliary",
-        _ => "auto",
+        _ => "",
     }
+}
+
+/// The directories of lists and plugins that the agent is told, where the runtime's own configuration would mislead it: it
+/// names Multus's, not those of the chain that Multus runs. Elsewhere the agent finds them out.
+pub(crate) fn chain(platform: Platform) -> Option<(&'static str, &'static str)> {
+    let Places { conf_dir, bin_dir, .. } = places(platform);
+    (platform == Platform::Openshift).then_some((conf_dir, bin_dir))
 }
 
 #[cfg(test)]

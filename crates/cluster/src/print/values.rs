@@ -168,8 +168,8 @@ fn install() -> Vec<Setting> {
         setting(
             "install.way",
             "".into(),
-            one_of(&["", "auto", "in-place", "own-list", "auxiliary"]),
-            "The way into the chain; without it the platform's.",
+            one_of(&["", "in-place", "own-list", "auxiliary"]),
+            "The way into the chain; without it by who owns the list.",
         ),
         setting(
             "install.confDir",
@@ -198,8 +198,26 @@ fn install() -> Vec<Setting> {
         setting(
             "audit.policy",
             "".into(),
-            one_of(&["", "off", "repair", "delete", "label"]),
-            "What is done with a pod that runs unprotected; without it repair, and off in the zero profile.",
+            one_of(&["", "Off", "Repair", "Delete", "Label"]),
+            "What is done with a pod that runs unprotected; without it Repair, and Off in the zero profile.",
+        ),
+        setting(
+            "audit.findings",
+            json!(["Bypass", "Drift"]),
+            json!({ "type": "array", "items": one_of(&["Bypass", "Drift"]) }),
+            "Which findings are acted upon; all are reported.",
+        ),
+        setting(
+            "audit.period",
+            "5m".into(),
+            text("^[0-9]+[smh]$"),
+            "The time between two looks at all pods.",
+        ),
+        setting(
+            "audit.label",
+            "millrace.dev/unredirected=true".into(),
+            text("^[^=]+=[^=]*$"),
+            "What Label puts on a pod.",
         ),
         setting(
             "metrics.address",

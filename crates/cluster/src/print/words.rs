@@ -29,8 +29,6 @@ pub(crate) struct Words {
     pub(crate) runtime_dir: String,
     /// The agent's configuration file.
     pub(crate) config: String,
-    /// What changes whenever the configuration does.
-    pub(crate) config_mark: String,
 }
 
 /// Name and labels of an object; cluster-wide ones have no namespace.

@@ -6,43 +6,43 @@
     "confDir": "/etc/cni/net.d",
     "binDir": "/opt/cni/bin",
     "runtimeDir": "/etc/containerd",
-    "way": "auto"
+    "way": ""
   },
   "gke": {
     "confDir": "/etc/cni/net.d",
     "binDir": "/home/kubernetes/bin",
     "runtimeDir": "/etc/containerd",
-    "way": "auto"
+    "way": ""
   },
   "eks": {
     "confDir": "/etc/cni/net.d",
     "binDir": "/opt/cni/bin",
     "runtimeDir": "/etc/containerd",
-    "way": "auto"
+    "way": ""
   },
   "aks": {
     "confDir": "/etc/cni/net.d",
     "binDir": "/opt/cni/bin",
     "runtimeDir": "/etc/containerd",
-    "way": "auto"
+    "way": ""
   },
   "k3s": {
     "confDir": "/var/lib/rancher/k3s/agent/etc/cni/net.d",
     "binDir": "/var/lib/rancher/k3s/data/cni",
     "runtimeDir": "/var/lib/rancher/k3s/agent/etc/containerd",
-    "way": "auto"
+    "way": ""
   },
   "rke2": {
     "confDir": "/etc/cni/net.d",
     "binDir": "/opt/cni/bin",
     "runtimeDir": "/var/lib/rancher/rke2/agent/etc/containerd",
-    "way": "auto"
+    "way": ""
   },
   "microk8s": {
     "confDir": "/var/snap/microk8s/current/args/cni-network",
     "binDir": "/var/snap/microk8s/current/opt/cni/bin",
     "runtimeDir": "/var/snap/microk8s/current/args",
-    "way": "auto"
+    "way": ""
   },
   "openshift": {
     "confDir": "/run/multus/cni/net.d",
@@ -54,13 +54,13 @@
     "confDir": "/etc/cni/net.d",
     "binDir": "/opt/cni/bin",
     "runtimeDir": "/etc/containerd",
-    "way": "auto"
+    "way": ""
   },
   "talos": {
     "confDir": "/etc/cni/net.d",
     "binDir": "/opt/cni/bin",
     "runtimeDir": "/etc/cri",
-    "way": "auto"
+    "way": ""
   }
 }
 {{- end }}
@@ -86,7 +86,7 @@
 {{- end }}
 
 {{- define "millrace.auditPolicy" -}}
-{{ .Values.audit.policy | default (eq .Values.profile "audit" | ternary "repair" "off") }}
+{{ .Values.audit.policy | default (eq .Values.profile "audit" | ternary "Repair" "Off") }}
 {{- end }}
 
 {{- define "millrace.config" -}}
@@ -102,13 +102,20 @@ agentTimeout: {{ .Values.agentTimeout | quote }}
 statusGating: {{ .Values.statusGating }}
 install:
   platform: {{ .Values.platform }}
-  # auto, in-place, own-list or auxiliary (Multus).
-  way: {{ include "millrace.way" . }}
-  confDir: {{ include "millrace.confDir" . | quote }}
-  binDir: {{ include "millrace.binDir" . | quote }}
+  # in-place, own-list or auxiliary (Multus); without it by who owns the list.
+  way: {{ include "millrace.way" . | quote }}
+  # The runtime's directories; without them what its configuration says.
+  confDir: {{ eq .Values.platform "openshift" | ternary (include "millrace.confDir" .) .Values.install.confDir | quote }}
+  binDir: {{ eq .Values.platform "openshift" | ternary (include "millrace.binDir" .) .Values.install.binDir | quote }}
   # The list by name; without it the one the runtime uses.
   list: {{ .Values.install.list | quote }}
 audit:
-  # off, repair, delete or label. All but off need the audit profile.
+  # Off, Repair, Delete or Label. All but Off need the audit profile.
   policy: {{ include "millrace.auditPolicy" . | quote }}
+  # Which findings are acted upon; all are reported.
+  findings: {{ .Values.audit.findings | toJson }}
+  # The time between two looks at all pods.
+  period: {{ .Values.audit.period | quote }}
+  # What Label puts on a pod.
+  label: {{ .Values.audit.label | quote }}
 {{- end }}

@@ -62,6 +62,7 @@ fn settings() -> Vec<Setting> {
     let mut all = choices();
     all.extend(agent());
     all.extend(install());
+    all.extend(audit());
     all.extend(pod());
     all
 }
@@ -195,6 +196,12 @@ fn install() -> Vec<Setting> {
             text("^[^/]*$"),
             "The list by name; without it the one the runtime uses.",
         ),
+    ]
+}
+
+fn audit() -> Vec<Setting> {
+    let setting = |path, default: Value, schema, about| Setting { path, default, schema, about };
+    vec![
         setting(
             "audit.policy",
             "".into(),

@@ -21,6 +21,8 @@ use tokio::sync::{Semaphore, broadcast, watch as signal};
 const MOST_PODS: usize = 2000;
 /// The most namespaces that the enrolment hint may name: it is carried in the chain's entry, which every ADD reads.
 const MOST_ENROLLED: usize = 500;
+/// The most objects that a list may bring (M10); of namespaces, those that are injected.
+const MOST_LISTED: usize = 20_000;
 /// The most GETs at a time: a storm of pods that the watch has not seen must not become one of requests.
 const MOST_GETS: usize = 8;
 /// How many changes a slow listener may fall behind before it has to list again.
@@ -47,7 +49,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Store {
     pods: HashMap<String, Arc<Known>>,
-    /// Namespaces that are injected by their labels; nothing until they were listed.
+    /// Namespaces that are injected by their labels; nothing until they were listed, and when they are too many.
     spaces: Option<BTreeSet<String>>,
     trouble: Option<Trouble>,
     /// When the watches were last told to connect anew.
@@ -179,8 +181,28 @@ impl Pods {
         true
     }
 
-    fn enlist(&self, change: impl FnOnce(&mut BTreeSet<String>)) {
-        change(self.store().spaces.get_or_insert_default());
+    fn enlist(&self, all: BTreeSet<String>) {
+        self.store().spaces = Some(all);
+        self.enrol();
+    }
+
+    fn enlist_one(&self, name: &str, is_enrolled: bool) {
+        {
+            let spaces = &mut self.store().spaces;
+            let Some(all) = spaces else { return };
+            if is_enrolled {
+                all.insert(name.to_owned());
+            } else {
+                all.remove(name);
+            }
+            // A part of them would be a wrong hint. The next list may be shorter again.
+            if all.len() > MOST_LISTED {
+                tracing::error!(
+                    "more than {MOST_LISTED} namespaces are injected; runtimes that pass no annotations ask for each pod"
+                );
+                *spaces = None;
+            }
+        }
         self.enrol();
     }
 

@@ -35,6 +35,18 @@ impl Scene {
         Scene { pods, metrics, excluded }
     }
 
+    /// Asks as a runtime does: again, if the server was only too slow for it.
+    async fn ask_until(&self, name: &str, uid: Option<&str>) -> Answer {
+        let start = Instant::now();
+        loop {
+            match self.ask(name, uid).await {
+                Answer::Failed(failure)
+                    if failure.message.contains("cannot be asked") && start.elapsed() < PATIENCE => {}
+                answer => return answer,
+            }
+        }
+    }
+
     async fn ask(&self, name: &str, uid: Option<&str>) -> Answer {
         let (namespace, uid) = ("default".to_owned(), uid.map(str::to_owned));
         let question = Question { namespace, name: name.to_owned(), uid, ..Question::default() };
@@ -118,28 +130,29 @@ fn answers_from_the_watch_and_for_what_outran_it_by_one_get() {
         // A static pod: the runtime has the hash that its mirror tells of.
         let mirror = json!({ "sidecar.istio.io/status": "{}", "kubernetes.io/config.mirror": "h1", "kubernetes.io/config.hash": "h1" });
         create(api, &[pod("static", "n1", mirror)]);
+        scene.until("the mirror is known", |pods| pods.find("default", "static").is_some()).await;
         assert!(is_redirected(&scene.ask("static", Some("h1")).await));
         assert_eq!((scene.asked("watch"), scene.asked("get")), (3, 0));
 
         // The watch does not hear of another node's pods; so is one that outran it.
         create(api, &[pod("far", "n2", injected())]);
         let far = uid(api, "far");
-        assert!(is_redirected(&scene.ask("far", Some(&far)).await));
+        assert!(is_redirected(&scene.ask_until("far", Some(&far)).await));
         assert_eq!((scene.asked("watch"), scene.asked("get")), (3, 1));
 
         // Of the same name, but not the one.
-        let said = try_again(scene.ask("web", Some("u-old")).await);
+        let said = try_again(scene.ask_until("web", Some("u-old")).await);
         assert!(said.contains(&web) && said.contains("u-old"), "{said}");
-        let said = try_again(scene.ask("nobody", Some("u")).await);
+        let said = try_again(scene.ask_until("nobody", Some("u")).await);
         assert!(said.contains("no pod default/nobody"), "{said}");
         assert!(matches!(scene.ask("../secrets", None).await, Answer::Failed(_)));
-        assert_eq!(scene.asked("unknown"), 3);
+        assert!(scene.asked("unknown") >= 3);
 
         // Replaced by one of the same name: the old one's facts are never used for it.
         delete(api, "web");
         create(api, &[pod("web", "n1", json!({}))]);
         let new = uid(api, "web");
-        assert!(is_skipped(&scene.ask("web", Some(&new)).await, Reason::NotInjected));
+        assert!(is_skipped(&scene.ask_until("web", Some(&new)).await, Reason::NotInjected));
         scene.excluded.send_replace(vec!["default".to_owned()]);
         assert!(is_skipped(&scene.ask("static", None).await, Reason::NamespaceExcluded));
     });
@@ -227,13 +240,18 @@ fn an_outage_a_compaction_another_token_and_a_hang() {
         assert_eq!(scene.pods.find("default", "web-7"), None);
         create(&api, &[pod("late", "n1", injected())]);
         scene.until("the watch goes on", |pods| pods.find("default", "late").is_some()).await;
-        assert_eq!(scene.pods.trouble(), None);
+        let well = async {
+            while scene.pods.trouble().is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, well).await.expect("the trouble is over");
 
         // Killed and started again, with nothing compacted.
         api.restart();
         create(&api, &[pod("later", "n1", injected())]);
         scene.until("the watch goes on again", |pods| pods.find("default", "later").is_some()).await;
-        assert!(try_again(scene.ask("web-7", None).await).contains("no pod"));
+        assert!(try_again(scene.ask_until("web-7", None).await).contains("no pod"));
         hangs(&api, &scene).await;
     });
 }
@@ -247,7 +265,7 @@ async fn hangs(api: &Apiserver, scene: &Scene) {
     api.thaw();
     create(api, &[pod("slow", "n1", injected())]);
     scene.until("the watch goes on after a hang", |pods| pods.find("default", "slow").is_some()).await;
-    assert!(is_redirected(&scene.ask("slow", None).await));
+    assert!(is_redirected(&scene.ask_until("slow", None).await));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Decides nothing about what it hears. A watch that was open is resumed where it was, without a new list, if the server
 //! still knows that place.
 
+use super::MOST_LISTED;
 use crate::agent::client::{Link, is_unauthorized};
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{ListParams, VersionMatch, WatchEvent, WatchParams};
@@ -61,11 +62,12 @@ pub(super) struct What {
     pub(super) salt: String,
 }
 
-/// Follows until dropped.
+/// Follows until dropped. Of a list only what `keep` wants is told, and held in memory.
 pub(super) async fn follow<K>(
     link: &Link,
     what: &What,
     mut doubt: signal::Receiver<u64>,
+    keep: fn(&K) -> bool,
     mut hear: impl FnMut(Heard<K>),
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -81,7 +83,7 @@ pub(super) async fn follow<K>(
             hear(heard);
         };
         let ended = tokio::select! {
-            ended = pass(&api, what, &mut place, &mut heed) => ended,
+            ended = pass(&api, what, &mut place, keep, &mut heed) => ended,
             () = doubted(&mut doubt, &is_open) => continue,
         };
         let opened = is_open.into_inner();
@@ -138,6 +140,7 @@ async fn pass<K>(
     api: &Api<K>,
     what: &What,
     place: &mut Option<String>,
+    keep: fn(&K) -> bool,
     hear: &mut impl FnMut(Heard<K>),
 ) -> Result<(), Ended>
 where
@@ -146,7 +149,7 @@ where
     let start = match place.clone() {
         Some(place) => place,
         None => {
-            let (all, version) = list(api, what).await?;
+            let (all, version) = list(api, what, keep).await?;
             hear(Heard::Listed(all));
             place.insert(version).clone()
         }
@@ -175,7 +178,7 @@ where
     }
 }
 
-async fn list<K>(api: &Api<K>, what: &What) -> Result<(Vec<K>, String), Ended>
+async fn list<K>(api: &Api<K>, what: &What, keep: fn(&K) -> bool) -> Result<(Vec<K>, String), Ended>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -188,7 +191,10 @@ where
     let mut all = Vec::new();
     loop {
         let page = timeout(REPLY, api.list(&params)).await.map_err(|_| silent())?.map_err(failed)?;
-        all.extend(page.items);
+        all.extend(page.items.into_iter().filter(keep));
+        if all.len() > MOST_LISTED {
+            return Err(Ended::Failed(format!("there are more than {MOST_LISTED} {}", what.name), false));
+        }
         let version = page.metadata.resource_version.unwrap_or_default();
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => {

@@ -41,7 +41,7 @@ impl Pods {
             Heard::Gone(seen) => self.forget(&seen.known.pod.namespace, &seen.known.pod.name),
             Heard::Broken(why) => self.troubled(why, Instant::now()),
         };
-        follow(&self.0.link, &what, self.0.doubt.subscribe(), hear).await;
+        follow(&self.0.link, &what, self.0.doubt.subscribe(), |_| true, hear).await;
     }
 
     async fn watch_namespaces(&self, node: &str) {
@@ -53,23 +53,12 @@ impl Pods {
             salt: format!("{node} namespaces"),
         };
         let hear = |heard: Heard<Space>| match heard {
-            Heard::Listed(all) => self.enlist(|known| {
-                let enrolled = all.iter().filter(|space| space.is_enrolled);
-                *known = enrolled.map(|space| space.name().to_owned()).collect();
-            }),
-            Heard::Applied(space) => self.enlist(|known| {
-                if space.is_enrolled {
-                    known.insert(space.name().to_owned());
-                } else {
-                    known.remove(space.name());
-                }
-            }),
-            Heard::Gone(space) => self.enlist(|known| {
-                known.remove(space.name());
-            }),
+            Heard::Listed(all) => self.enlist(all.iter().map(|space| space.name().to_owned()).collect()),
+            Heard::Applied(space) => self.enlist_one(space.name(), space.is_enrolled),
+            Heard::Gone(space) => self.enlist_one(space.name(), false),
             // Only the hint is older for it; it was logged.
             Heard::Open | Heard::Broken(_) => {}
         };
-        follow(&self.0.link, &what, self.0.doubt.subscribe(), hear).await;
+        follow(&self.0.link, &what, self.0.doubt.subscribe(), |space| space.is_enrolled, hear).await;
     }
 }

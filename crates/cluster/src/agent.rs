@@ -9,7 +9,23 @@ pub(crate) mod flight;
 pub(crate) mod guard;
 pub(crate) mod health;
 pub(crate) mod install;
+pub(crate) mod lock;
 pub(crate) mod metrics;
+pub(crate) mod platform;
 pub(crate) mod pods;
+pub(crate) mod runtime;
 pub(crate) mod serve;
 pub(crate) mod telemetry;
+pub(crate) mod uninstall;
+
+use crate::args::agent::{Agent, AgentCommand};
+use std::io::Write;
+
+/// Runs the agent, or what it was told to do instead; whether all is well.
+pub(crate) fn run(args: &Agent, out: &mut impl Write) -> anyhow::Result<bool> {
+    match &args.command {
+        Some(AgentCommand::Uninstall(args)) => uninstall::command::run(args, out),
+        None if args.once || args.dry_run => install::command::run(args, out),
+        None => anyhow::bail!("this release installs and ends: say --once or --dry-run, or uninstall"),
+    }
+}

@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. Flags only: what they do is in the module of each command.
 
+pub(crate) mod agent;
 pub(crate) mod print;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     Trace(Trace),
     Verify(Verify),
     Why(Why),
+    Agent(Box<agent::Agent>),
     Print(print::Print),
     Demo(Demo),
     #[command(hide = true)]

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => cli::verify::run(args, &mut out),
         Command::Why(args) => cli::why::run(args, &mut out),
         Command::Print(args) => print::run(args, &mut out),
+        Command::Agent(args) => agent::run(args, &mut out).map(Outcome::when),
         Command::Demo(args) => demo::run(args, &mut out),
         Command::DemoApp(args) => demo::app::run(args),
     };

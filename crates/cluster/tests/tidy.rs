@@ -72,6 +72,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("host::families", &["core::settings{Families}"]),
     ("host::outcome", &[]),
     ("host::files", &[]),
+    ("host::tombstone", &[]),
     ("host::socket", &["core::ask"]),
     ("host::records", &["core::record", "core::cni"]),
     (

@@ -16,4 +16,5 @@ pub mod records;
 pub mod restore;
 pub mod routes;
 pub mod socket;
+pub mod tombstone;
 pub mod validate;

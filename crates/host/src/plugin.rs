@@ -31,6 +31,24 @@ pub fn run(get: impl Fn(&str) -> Option<String>, stdin: impl Read) -> Outcome {
     }
 }
 
+/// Serves one call as a plugin that was uninstalled: an ADD's previous result goes through as it came, all else succeeds.
+pub fn pass(get: impl Fn(&str) -> Option<String>, stdin: impl Read) -> Outcome {
+    let verb = get("CNI_COMMAND").and_then(|name| Verb::from_name(&name));
+    match verb {
+        Some(Verb::Add) => {}
+        Some(Verb::Version) => return Outcome { stdout: reply::versions(), ..Outcome::default() },
+        Some(_) => return Outcome::default(),
+        None => return run(get, stdin),
+    }
+    let passed = Environment::read(&get).and_then(|environment| Request::read(environment, &read(stdin)?));
+    match passed {
+        Ok(request) => {
+            Outcome { stdout: reply::result(request.previous, request.version), ..Outcome::default() }
+        }
+        Err(error) => Outcome { stdout: reply::error(&error), notes: vec![error.to_string()], status: 1 },
+    }
+}
+
 /// What a call ends with that ran into a defect of ours.
 pub fn panicked(get: impl Fn(&str) -> Option<String>, what: &str) -> Outcome {
     let notes = vec![format!("a defect: {what}")];

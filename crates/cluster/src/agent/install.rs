@@ -5,6 +5,8 @@
 //! version or another's entry but istio-cni's, whose work it takes over, and never writes over what an owner wrote
 //! meanwhile. Whoever calls [`converge`] holds the lock (`agent::lock`).
 
+pub(crate) mod command;
+mod diff;
 mod error;
 pub(crate) mod memory;
 pub(crate) mod plan;

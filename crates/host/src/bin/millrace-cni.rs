@@ -5,7 +5,7 @@
 use millrace_core::cni::version::Version;
 use millrace_host::outcome::Outcome;
 use millrace_host::plugin::input::{self, Input};
-use millrace_host::{init, inspect, plugin};
+use millrace_host::{init, inspect, plugin, tombstone};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -55,7 +55,9 @@ fn cni() -> ExitCode {
         finish(&outcome);
         std::process::exit(i32::from(outcome.status));
     }));
-    finish(&plugin::run(variable, Input::new(rustix::stdio::stdin(), input::PATIENCE)))
+    let stdin = Input::new(rustix::stdio::stdin(), input::PATIENCE);
+    let serve = if tombstone::is_ended() { plugin::pass } else { plugin::run };
+    finish(&serve(variable, stdin))
 }
 
 fn finish(outcome: &Outcome) -> ExitCode {

@@ -7,7 +7,7 @@ use super::plan::{Plan, Step};
 use super::{Change, Error, Memory, PLUGIN_MODE, Seen, Target, plugin_in, prove, seen};
 use millrace_host::files::{self, Hook, Like, Staged};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// How far it came.
@@ -39,7 +39,9 @@ pub(crate) fn carry_out(
         }
         match step {
             Step::Binary => {
-                put_plugin(&target.wish.binary, &plugin, hook)?;
+                let from = &target.wish.binary;
+                let mut source = File::open(from).map_err(|cause| files::Error::new("read", from, cause))?;
+                put_plugin(&mut source, &plugin, hook)?;
                 change.binary = true;
             }
             step => {
@@ -125,13 +127,12 @@ pub(crate) fn publish(
     }
 }
 
-/// Puts the plugin at `to`. It must run from its directory before anybody can execute it under its name.
-pub(crate) fn put_plugin(from: &Path, to: &Path, hook: &mut Hook<'_>) -> Result<(), Error> {
-    let mut source = File::open(from).map_err(|cause| files::Error::new("read", from, cause))?;
+/// Puts the plugin that `source` holds at `to`. It must run from its directory before anybody can execute it under its name.
+pub(crate) fn put_plugin(source: &mut dyn Read, to: &Path, hook: &mut Hook<'_>) -> Result<(), Error> {
     let folder = to.parent().unwrap_or(Path::new("/"));
     let label = Like::of(to)?.and_then(|there| there.label);
     let like = Like { label, ..Like::new(PLUGIN_MODE) };
-    let staged = files::stage(folder, &mut source, &like, hook)?;
+    let staged = files::stage(folder, source, &like, hook)?;
     if let Err(error) = prove::versions(staged.path()) {
         staged.discard();
         return Err(match error {

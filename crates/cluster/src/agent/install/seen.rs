@@ -45,17 +45,32 @@ const MOST_LISTS: usize = 256;
 
 /// Reads the node.
 pub(crate) fn look(target: &Target) -> Result<Seen, Error> {
-    let mut seen = Seen { memory: Memory::load(&target.data_dir)?, ..Seen::default() };
-    let bin_dir = target.bin_dirs.iter().find(|folder| folder.is_dir());
-    seen.bin_dir = bin_dir.cloned().ok_or_else(|| Error::NoBinDir(target.bin_dirs.clone()))?;
-    for folder in &target.bin_dirs {
-        seen.plugins.extend(names(folder)?.into_iter().filter(|name| folder.join(name).is_file()));
+    let mut seen =
+        survey(&target.conf_dir, &target.bin_dirs, &target.data_dir, target.wish.auxiliary.as_deref())?;
+    if seen.bin_dir.as_os_str().is_empty() {
+        return Err(Error::NoBinDir(target.bin_dirs.clone()));
     }
     seen.plugin_is_right = same(&target.wish.binary, &plugin_in(&seen.bin_dir))?;
-    (seen.lists, seen.others) = lists(&target.conf_dir)?;
+    Ok(seen)
+}
+
+/// Reads the node as far as that needs nothing to install; without any directory for plugins, `bin_dir` is empty.
+pub(crate) fn survey(
+    conf_dir: &Path,
+    bin_dirs: &[PathBuf],
+    data_dir: &Path,
+    auxiliary: Option<&str>,
+) -> Result<Seen, Error> {
+    let mut seen = Seen { memory: Memory::load(data_dir)?, ..Seen::default() };
+    seen.bin_dir = bin_dirs.iter().find(|folder| folder.is_dir()).cloned().unwrap_or_default();
+    for folder in bin_dirs {
+        seen.plugins.extend(names(folder)?.into_iter().filter(|name| folder.join(name).is_file()));
+    }
+    (seen.lists, seen.others) = lists(conf_dir)?;
     let named = || seen.lists.iter().find_map(auxiliary_chain);
-    if let Some(chain) = target.wish.auxiliary.clone().or_else(named) {
-        let path = target.conf_dir.join(&chain).join(AUXILIARY_FILE);
+    let chain = auxiliary.map(str::to_owned).or_else(named).or_else(|| seen.memory.auxiliary.clone());
+    if let Some(chain) = chain {
+        let path = conf_dir.join(&chain).join(AUXILIARY_FILE);
         let ours = read(&path, LONGEST_LIST).map_err(|cause| files::Error::new("read", &path, cause))?;
         seen.auxiliary = Some((chain, ours.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())));
     }

@@ -1,0 +1,44 @@
+//! `millrace agent uninstall`: takes everything off this node and prints the proof.
+
+use super::{Leaving, uninstall};
+use crate::agent::install::command::{binary, find};
+use crate::agent::lock::Lock;
+use crate::agent::platform::below;
+use crate::args::agent as args;
+use std::io::Write;
+use std::time::Duration;
+
+/// How long to wait for an agent that serves to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Where libcni and Multus remember attachments.
+const RESULTS: [&str; 2] = ["/var/lib/cni/results", "/var/lib/cni/multus"];
+
+/// Takes everything off; whether the node is clean.
+pub(crate) fn run(args: &args::Uninstall, out: &mut impl Write) -> anyhow::Result<bool> {
+    let who = args.installer.as_deref().unwrap_or("an uninstallation");
+    let lock = Lock::take(&args.places.state_dir, who, PATIENCE)?;
+    let leaving = leaving(args)?;
+    let proof = uninstall(&leaving, &mut |_| Ok(()));
+    drop(lock);
+    write!(out, "{proof}")?;
+    Ok(proof.is_clean())
+}
+
+/// What is to be taken off by these flags.
+pub(crate) fn leaving(args: &args::Uninstall) -> anyhow::Result<Leaving> {
+    let places = find(&args.places);
+    let usual = || RESULTS.iter().map(|path| below(&args.places.host_root, path)).collect();
+    Ok(Leaving {
+        conf_dir: places.conf_dir.0,
+        bin_dirs: places.bin_dirs.0,
+        state_dir: args.places.state_dir.clone(),
+        data_dir: args.places.data_dir.clone(),
+        results_dirs: if args.results_dir.is_empty() { usual() } else { args.results_dir.clone() },
+        auxiliary: args.auxiliary_chain.clone(),
+        binary: binary(args.binary.as_deref())?,
+        reload_wait: Duration::from_secs(args.reload_wait.into()),
+        wait: Duration::from_secs(args.wait.into()),
+        purge: args.purge,
+        installer: args.installer.clone(),
+    })
+}

@@ -17,7 +17,7 @@ pub(super) fn put(from: &Path, to: &Path, hook: &mut Hook<'_>) -> Result<Option<
     let failed = |why: String| format!("cannot make {} pass everything through: {why}", to.display());
     let bytes = seen::read(from, LONGEST).map_err(|cause| failed(format!("{}: {cause}", from.display())))?;
     let mut bytes = bytes.ok_or_else(|| failed(format!("{} is not there", from.display())))?;
-    if from == to && find(&bytes, &ENDED).len() == 1 {
+    if from == to && is_ended(&bytes) {
         return Ok(None);
     }
     let [at] = find(&bytes, &ALIVE)[..] else {
@@ -31,7 +31,12 @@ pub(super) fn put(from: &Path, to: &Path, hook: &mut Hook<'_>) -> Result<Option<
 
 /// Whether the plugin at `path` is one that passes everything through.
 pub(super) fn is_one(path: &Path) -> bool {
-    matches!(seen::read(path, LONGEST), Ok(Some(bytes)) if find(&bytes, &ENDED).len() == 1)
+    matches!(seen::read(path, LONGEST), Ok(Some(bytes)) if is_ended(&bytes))
+}
+
+/// A plugin at work may hold both marks: it compares them.
+fn is_ended(bytes: &[u8]) -> bool {
+    find(bytes, &ALIVE).is_empty() && !find(bytes, &ENDED).is_empty()
 }
 
 fn find(bytes: &[u8], mark: &[u8; LENGTH]) -> Vec<usize> {

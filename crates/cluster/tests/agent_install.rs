@@ -1,0 +1,338 @@
+//! `millrace agent --once` and `millrace agent uninstall` on make-believe nodes of each platform: the built program and the
+//! real plugin, on files that are as each platform has them. Nothing outside the test's own folder is touched.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A make-believe node, gone with the test.
+struct Node {
+    folder: PathBuf,
+}
+
+impl Node {
+    /// The node of `tests/agent_install/<sample>`: its files, and its plugins as empty ones.
+    fn of(sample: &str) -> Node {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("millrace-node-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let node = Node { folder: std::env::temp_dir().join(name) };
+        copy(&samples().join(sample).join("node"), &node.root());
+        let plugins =
+            fs::read_to_string(samples().join(sample).join("plugins")).expect("a sample names plugins");
+        for line in plugins.lines() {
+            let (folder, names) = line.split_once(": ").expect("a folder and the names in it");
+            fs::create_dir_all(node.root().join(folder)).expect("a folder");
+            for name in names.split(' ') {
+                fs::write(node.root().join(folder).join(name), "").expect("a file");
+            }
+        }
+        fs::create_dir_all(node.results()).expect("a folder");
+        node
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.join("root")
+    }
+
+    fn results(&self) -> PathBuf {
+        self.root().join("var/lib/cni/results")
+    }
+
+    /// `millrace agent` with `arguments`, its output with the node's folder called NODE.
+    fn agent(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.command(arguments).output().expect("millrace runs");
+        self.said(&output)
+    }
+
+    fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("millrace runs")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        command.arg("agent").args(arguments);
+        let path = |name: &str| self.folder.join(name);
+        command.arg("--host-root").arg(self.root()).arg("--state-dir").arg(path("run"));
+        command.arg("--data-dir").arg(path("data")).arg("--binary").arg(plugin());
+        command
+    }
+
+    fn said(&self, output: &Output) -> (Option<i32>, String) {
+        let text = [&output.stdout[..], &output.stderr[..]].concat();
+        let text = String::from_utf8(text).expect("text").replace(&*self.folder.to_string_lossy(), "NODE");
+        (output.status.code(), text.replace(&*plugin().to_string_lossy(), "PLUGIN"))
+    }
+
+    /// Every file of the node with its mode, owner and bytes.
+    fn files(&self) -> BTreeMap<String, (u32, u32, Vec<u8>)> {
+        let mut files = BTreeMap::new();
+        visit(&self.root(), &mut |path| {
+            let found = fs::metadata(path).expect("a file");
+            let name = path.strip_prefix(self.root()).expect("below").to_string_lossy().into_owned();
+            files.insert(name, (found.mode(), found.uid(), fs::read(path).expect("a file")));
+        });
+        files
+    }
+
+    fn list(&self, name: &str) -> PathBuf {
+        self.root().join("etc/cni/net.d").join(name)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn golden_platforms_get_the_entry_and_every_byte_back() {
+    if missing("golden_platforms_get_the_entry_and_every_byte_back") {
+        return;
+    }
+    for sample in [
+        "kubeadm",
+        "gke",
+        "eks",
+        "aks",
+        "k3s",
+        "rke2",
+        "microk8s",
+        "openshift",
+        "bottlerocket",
+        "talos",
+        "istio",
+        "single",
+    ] {
+        let node = Node::of(sample);
+        let lists =
+            node.files().into_keys().filter(|name| name.contains("net.d/") || name.contains("cni-network/"));
+        // Modes that are kept are modes that are not what a new file would get.
+        for list in lists {
+            fs::set_permissions(node.root().join(list), fs::Permissions::from_mode(0o640)).expect("a mode");
+        }
+        let before = node.files();
+        let (status, dry) = node.agent(&["--dry-run"]);
+        assert_eq!(status, Some(0), "{sample}: {dry}");
+        assert_eq!(node.files(), before, "{sample}: a dry run changes nothing");
+        assert!(!node.folder.join("run").exists() && !node.folder.join("data").exists(), "{sample}");
+        let (status, once) = node.agent(&["--once"]);
+        assert_eq!(status, Some(0), "{sample}: {once}");
+        let after = node.files();
+        golden(sample, &[("dry-run", &dry), ("once", &once), ("after", &changed(&before, &after, &node))]);
+        let (status, again) = node.agent(&["--once"]);
+        assert!(status == Some(0) && again.contains("entry is right"), "{sample}: {again}");
+        assert_eq!(node.files(), after, "{sample}: a second time changes nothing");
+        let (status, proof) = node.agent(&["uninstall", "--reload-wait", "0"]);
+        assert_eq!(status, Some(0), "{sample}: {proof}");
+        assert!(proof.ends_with("this node is clean\n"), "{sample}: {proof}");
+        assert_eq!(node.files(), before, "{sample}: every byte is back");
+    }
+}
+
+#[test]
+fn folders_that_are_named_win_over_what_is_found() {
+    if missing("folders_that_are_named_win_over_what_is_found") {
+        return;
+    }
+    let node = Node::of("kubeadm");
+    let (lists, plugins) = (node.folder.join("l"), node.folder.join("p"));
+    copy(&node.root().join("etc/cni/net.d"), &lists);
+    copy(&node.root().join("opt/cni/bin"), &plugins);
+    let before = node.files();
+    let folders = ["--conf-dir", lists.to_str().expect("text"), "--bin-dir", plugins.to_str().expect("text")];
+    let (status, said) = node.agent(&[&["--once"], &folders[..]].concat());
+    assert_eq!(status, Some(0), "{said}");
+    assert!(fs::read_to_string(lists.join("10-flannel.conflist")).expect("a list").contains("millrace-cni"));
+    assert!(plugins.join("millrace-cni").exists());
+    assert_eq!(node.files(), before);
+}
+
+#[test]
+fn while_an_attachment_names_it_the_plugin_passes_everything_through() {
+    if missing("while_an_attachment_names_it_the_plugin_passes_everything_through") {
+        return;
+    }
+    let node = Node::of("kubeadm");
+    assert_eq!(node.agent(&["--once"]).0, Some(0));
+    let attachment = node.results().join("cbr0-c1-eth0");
+    // {"plugins":[{"type":"millrace-cni"}]}
+    let cached = r#"{"kind":"cniCacheV1","config":"eyJwbHVnaW5zIjpbeyJ0eXBlIjoibWlsbHJhY2UtY25pIn1dfQ=="}"#;
+    fs::write(&attachment, cached).expect("a file");
+    let uninstall = ["uninstall", "--reload-wait", "0"];
+    let (status, proof) = node.agent(&uninstall);
+    assert_eq!(status, Some(0), "{proof}");
+    assert!(proof.contains("1 of 1 attachments name the plugin"), "{proof}");
+    let left = node.root().join("opt/cni/bin/millrace-cni");
+    let configuration = r#"{"cniVersion":"1.0.0","name":"cbr0","type":"millrace-cni","agentSocket":"/nowhere","prevResult":{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.2/24","odd":1.0}]}}"#;
+    for (verb, wanted) in [
+        ("ADD", r#"{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.2/24","odd":1.0}]}"#),
+        ("CHECK", ""),
+        ("DEL", ""),
+    ] {
+        // A pod of the mesh as far as anybody knows: the plugin at work would ask, and refuse it.
+        let environment = [
+            ("CNI_COMMAND", verb),
+            ("CNI_CONTAINERID", "c1"),
+            ("CNI_NETNS", "/nowhere"),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_PATH", "/nowhere"),
+            ("CNI_ARGS", "K8S_POD_NAMESPACE=default;K8S_POD_NAME=p"),
+        ];
+        let mut child = Command::new(&left)
+            .envs(environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let written =
+            std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), configuration.as_bytes());
+        // What passes without reading may be gone before all is written.
+        drop(written);
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{verb}: {output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), wanted, "{verb}");
+    }
+    // Twice is once, and it comes alive again by being installed.
+    assert_eq!(node.agent(&uninstall).0, Some(0));
+    assert_eq!(node.agent(&["--once"]).0, Some(0));
+    assert_eq!(fs::read(&left).expect("a file"), fs::read(plugin()).expect("a file"));
+    assert_eq!(node.agent(&uninstall).0, Some(0));
+    fs::remove_file(attachment).expect("a file");
+    let (status, proof) = node.agent(&uninstall);
+    assert_eq!((status, left.exists()), (Some(0), false), "{proof}");
+}
+
+#[test]
+fn agents_that_overlap_leave_the_later_ones_work() {
+    if missing("agents_that_overlap_leave_the_later_ones_work") {
+        return;
+    }
+    let node = Node::of("kubeadm");
+    let list = node.list("10-flannel.conflist");
+    let once = |installer: &str| node.agent(&["--once", "--installer", installer]);
+    assert_eq!(once("old").0, Some(0));
+    let plain = fs::read(&list).expect("a list");
+    assert_eq!(once("new").0, Some(0));
+    assert_eq!(fs::read(&list).expect("a list"), plain, "who installs is no reason to write");
+    // The old one's container starts again after the new one served: in neither order does it undo anything.
+    let (status, said) = once("old");
+    assert!(status == Some(2) && said.contains("new (generation 2) has installed here"), "{said}");
+    let (status, said) = node.agent(&["uninstall", "--installer", "old", "--reload-wait", "0"]);
+    assert!(status == Some(1) && said.contains("new (generation 2) has installed here"), "{said}");
+    assert_eq!(fs::read(&list).expect("a list"), plain);
+    assert_eq!(once("new").0, Some(0));
+    // Many at once, each waiting for the lock.
+    let children: Vec<Child> =
+        (0..6).map(|number| node.start(&["--once", "--installer", &format!("late-{number}")])).collect();
+    for child in children {
+        let (_, said) = node.said(&child.wait_with_output().expect("it ends"));
+        let fine = said.contains("entry is right")
+            || said.contains("has installed here")
+            || said.contains("is held by");
+        assert!(fine, "{said}");
+    }
+    assert_eq!(fs::read(&list).expect("a list"), plain);
+    let (status, proof) = node.agent(&["uninstall", "--installer", "new", "--reload-wait", "0"]);
+    assert_eq!(status, Some(1), "a later one has been here: {proof}");
+    let (status, proof) = node.agent(&["uninstall", "--reload-wait", "0"]);
+    assert_eq!(status, Some(0), "{proof}");
+}
+
+#[test]
+fn what_cannot_be_undone_is_told_and_the_rest_is_done() {
+    if missing("what_cannot_be_undone_is_told_and_the_rest_is_done") {
+        return;
+    }
+    let node = Node::of("kubeadm");
+    assert_eq!(node.agent(&["--once"]).0, Some(0));
+    fs::write(node.list("20-broken.conflist"), "{\"plugins\":[{\"type\":\"millrace-cni\"").expect("a file");
+    let (status, proof) = node.agent(&["uninstall", "--reload-wait", "0"]);
+    assert_eq!(status, Some(1), "{proof}");
+    assert!(proof.contains("20-broken.conflist: names the plugin in what is no list we can edit"), "{proof}");
+    assert!(proof.contains("took our entry out of 10-flannel.conflist"), "{proof}");
+}
+
+#[test]
+fn the_runtimes_next_look_is_seen() {
+    if missing("the_runtimes_next_look_is_seen") {
+        return;
+    }
+    let node = Node::of("kubeadm");
+    assert_eq!(node.agent(&["--once"]).0, Some(0));
+    let list = node.list("10-flannel.conflist");
+    let uninstalling = node.start(&["uninstall", "--reload-wait", "60"]);
+    // As a runtime does: look whenever the list is another.
+    let ends = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while fs::read_to_string(&list).is_ok_and(|text| text.contains("millrace-cni")) {
+        assert!(std::time::Instant::now() < ends, "the entry is still there");
+    }
+    let (status, proof) = node.said(&uninstalling.wait_with_output().expect("it ends"));
+    assert_eq!(status, Some(0), "{proof}");
+    assert!(proof.contains("10-flannel.conflist was read again after"), "{proof}");
+}
+
+/// Compares each text with `tests/agent_install/<sample>/<name>.txt`; `UPDATE_GOLDEN=1` rewrites them.
+fn golden(sample: &str, texts: &[(&str, &str)]) {
+    for (name, text) in texts {
+        let path = samples().join(sample).join(format!("{name}.txt"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, text).expect("the golden file is writable");
+        }
+        let wanted = fs::read_to_string(&path).expect("a golden file; UPDATE_GOLDEN=1 makes it");
+        assert_eq!(*text, wanted, "{sample}/{name}");
+    }
+}
+
+/// The files that differ, with their modes; of the plugin only that it is there.
+fn changed(
+    before: &BTreeMap<String, (u32, u32, Vec<u8>)>,
+    after: &BTreeMap<String, (u32, u32, Vec<u8>)>,
+    node: &Node,
+) -> String {
+    let mut text = String::new();
+    for (name, (mode, _, bytes)) in after.iter().filter(|(name, file)| before.get(*name) != Some(file)) {
+        text.push_str(&format!("== {name} {:o}\n", mode & 0o7777));
+        if !name.ends_with("/millrace-cni") {
+            let held = String::from_utf8(bytes.clone()).expect("a list is text");
+            text.push_str(&held.replace(&*node.folder.to_string_lossy(), "NODE"));
+        }
+    }
+    assert!(before.keys().all(|name| after.contains_key(name)), "no file goes");
+    text
+}
+
+fn missing(test: &str) -> bool {
+    let there = plugin().exists();
+    if !there {
+        millrace_rig::absent::not_run(test, "millrace-cni", "cargo build -p millrace-host");
+    }
+    !there
+}
+
+fn plugin() -> PathBuf {
+    millrace_rig::plugin::plugin(Path::new(env!("CARGO_BIN_EXE_millrace")).with_file_name("millrace-cni"))
+}
+
+fn samples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agent_install")
+}
+
+fn copy(from: &Path, to: &Path) {
+    visit(from, &mut |path| {
+        let target = to.join(path.strip_prefix(from).expect("below"));
+        fs::create_dir_all(target.parent().expect("a folder")).expect("a folder");
+        fs::copy(path, target).expect("a file");
+    });
+}
+
+fn visit(folder: &Path, found: &mut dyn FnMut(&Path)) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { visit(&path, found) } else { found(&path) }
+    }
+}

@@ -95,8 +95,11 @@ fn newer(leaving: &Leaving, proof: &mut Proof) -> Option<Claim> {
 /// Takes our entry out of every list; whether there was one.
 fn entries(leaving: &Leaving, proof: &mut Proof, hook: &mut Hook<'_>) -> bool {
     let mut taken = false;
-    let sweep = files::sweep(&leaving.conf_dir);
-    proof.failures.extend(sweep.err().map(|error| error.to_string()));
+    for folder in
+        [Some(leaving.conf_dir.as_path()), memory::file(&leaving.data_dir).parent()].into_iter().flatten()
+    {
+        proof.failures.extend(files::sweep(folder).err().map(|error| error.to_string()));
+    }
     for _ in 0..TRIES {
         let seen = match look(leaving) {
             Ok(seen) => seen,

@@ -300,3 +300,6 @@ fn object(text: &(impl AsRef<str> + ?Sized)) -> Option<Map<String, Value>> {
 fn is_multus(name: &str) -> bool {
     name.starts_with("00-multus")
 }
+
+#[cfg(test)]
+mod tests;

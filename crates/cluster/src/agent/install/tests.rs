@@ -106,3 +106,6 @@ fn a_node_is_brought_there_once_and_then_left_alone() {
     assert_eq!(third.change, Change { binary: true, list: false });
     assert_eq!(seen::names(&target.conf_dir).expect("a folder"), ["10-flannel.conflist"]);
 }
+
+mod crash;
+mod fights;

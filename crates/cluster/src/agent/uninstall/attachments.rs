@@ -126,7 +126,7 @@ fn in_value(value: &Value, depth: usize) -> bool {
 /// Base64 as Go's encoding/json writes bytes (RFC 4648, padded); nothing if it is something else.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
-    if text.len() % 4 != 0 || text.len() - digits.len() > 2 {
+    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
         return None;
     }
     let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 2);

@@ -140,7 +140,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "core::*",
             "host::*",
-            "cluster::args",
+            "cluster::args::*",
             "cluster::facts",
             "cluster::http",
             "cluster::telemetry",

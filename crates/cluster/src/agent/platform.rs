@@ -4,11 +4,19 @@
 //! files that only it has, read only.
 
 use super::install::Way;
-use super::runtime::Runtime;
 pub(crate) use crate::args::agent::Platform;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// Container runtimes whose configuration is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runtime {
+    /// containerd.
+    Containerd,
+    /// CRI-O.
+    Crio,
+}
 
 /// What is known of a platform.
 #[derive(Clone, Copy, Debug)]

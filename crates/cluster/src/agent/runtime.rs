@@ -6,20 +6,11 @@
 mod containerd;
 mod crio;
 
-use super::platform::{self, Platform, Profile, below};
+use super::platform::{self, Platform, Profile, Runtime, below};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-
-/// Container runtimes whose configuration is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Runtime {
-    /// containerd.
-    Containerd,
-    /// CRI-O.
-    Crio,
-}
 
 /// What a runtime's configuration says of CNI.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

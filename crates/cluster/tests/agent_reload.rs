@@ -1,14 +1,14 @@
 //! When a real containerd loads the node's plugin list again: after what the agent does to it, and after what it does not.
 //!
-//! The steps are those of the installer, taken with the functions it takes them with (`millrace_host::files`), and beside them what it
-//! must not do. After each the debug log tells whether it was loaded, the CRI's status what, and a pod that starts by which chain.
+//! The agent installs and uninstalls as it does on a node; its steps are taken singly too, with the functions it takes them with
+//! (`millrace_host::files`), and beside them what it must not do. After each the debug log tells whether it was loaded, the CRI's status what, and a pod that starts by which chain.
 
 use millrace_core::cni::Entry;
 use millrace_core::conflist::{self, Edit};
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
 use millrace_host::files::{self, Like, Staged};
 use millrace_rig::containerd::Containerd;
-use millrace_rig::node::{Node, outcome, text, until};
+use millrace_rig::node::{Node, outcome, run, text, until};
 use millrace_rig::parts::Parts;
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -89,6 +89,7 @@ fn matrix(mut parts: Parts, containerd: &Path, plugins: &Path, version: &str) {
     upgraded(&mut scene);
     not_how_it_is_done(&mut scene, version);
     uninstalled(&mut scene, version);
+    by_the_agent(&mut scene, version);
 }
 
 /// The binary first, then the entry.
@@ -170,6 +171,26 @@ fn uninstalled(scene: &mut Scene<'_>, version: &str) {
             .expect("it can be removed");
     });
     scene.pod(false);
+}
+
+/// The program itself, which finds its places in containerd's configuration.
+fn by_the_agent(scene: &mut Scene<'_>, version: &str) {
+    scene.step("the agent installs", Loads::Yes, |node| agent(node, &["--once"]));
+    scene.pod(true);
+    scene.step("it does so again", Loads::No, |node| agent(node, &["--once"]));
+    scene.step("the owner starts again", Loads::Yes, |node| swap(node, &owners(version)));
+    scene.pod(false);
+    scene.step("the agent repairs", Loads::Yes, |node| agent(node, &["--once"]));
+    scene.pod(true);
+    scene.step("the agent uninstalls", Loads::Yes, |node| agent(node, &["uninstall", "--purge"]));
+    assert_eq!(list(scene.node), owners(version), "every byte is back");
+    scene.pod(false);
+}
+
+fn agent(node: &Node, arguments: &[&str]) {
+    let binary = plugin();
+    let mut command = node.command(env!("CARGO_BIN_EXE_millrace"));
+    run(command.arg("agent").args(arguments).arg("--binary").arg(binary));
 }
 
 impl Scene<'_> {

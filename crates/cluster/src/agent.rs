@@ -14,6 +14,7 @@ pub(crate) mod metrics;
 pub(crate) mod platform;
 pub(crate) mod pods;
 pub(crate) mod runtime;
+pub(crate) mod selftest;
 pub(crate) mod serve;
 pub(crate) mod telemetry;
 pub(crate) mod uninstall;

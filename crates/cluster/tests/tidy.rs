@@ -175,7 +175,7 @@ const PLACES: &[(&str, &[&str], &str)] = &[
     ("move_into_", &["host::netns"], "a thread that entered a namespace is spent; only netns knows how"),
     (
         "Command::new",
-        &["host::restore", "cluster::demo", "cluster::agent::install"],
+        &["host::restore", "cluster::demo", "cluster::agent::install", "cluster::agent::selftest"],
         "the plugin runs no other program (M6)",
     ),
     ("process::exit", &["host::bin", "cluster"], "a library returns"),

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A make-believe node, gone with the test.
 struct Node {
@@ -57,7 +57,10 @@ impl Node {
         command.arg("agent").args(arguments);
         let path = |name: &str| self.folder.join(name);
         command.arg("--host-root").arg(self.root()).arg("--state-dir").arg(path("run"));
-        command.arg("--data-dir").arg(path("data")).arg("--binary").arg(plugin());
+        command.arg("--data-dir").arg(path("data"));
+        if !arguments.contains(&"--binary") {
+            command.arg("--binary").arg(plugin());
+        }
         command
     }
 
@@ -274,6 +277,110 @@ fn the_runtimes_next_look_is_seen() {
     let (status, proof) = node.said(&uninstalling.wait_with_output().expect("it ends"));
     assert_eq!(status, Some(0), "{proof}");
     assert!(proof.contains("10-flannel.conflist was read again after"), "{proof}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_says_so_and_nothing_is_half_done() {
+    let test = "a_directory_that_cannot_be_used_says_so_and_nothing_is_half_done";
+    if missing(test) {
+        return;
+    }
+    let mounts = Command::new("unshare").args(["--mount", "true"]).status();
+    if !mounts.is_ok_and(|status| status.success()) {
+        return millrace_rig::absent::not_run(test, "mount namespaces", "running as root, with util-linux");
+    }
+    let bin = "opt/cni/bin";
+    let lists = "etc/cni/net.d";
+    for (folder, prepare, wanted) in [
+        (
+            bin,
+            "mount -t tmpfs -o size=64k x F",
+            "No space left on device (os error 28); free some space there",
+        ),
+        (bin, "mount -t tmpfs -o ro x F", "Read-only file system (os error 30); mount it writable"),
+        (bin, "mount -t tmpfs -o noexec x F", "it does not run in NODE/root/opt/cni/bin: Permission denied"),
+        (
+            lists,
+            "mount -t tmpfs -o size=8k x F",
+            "No space left on device (os error 28); free some space there",
+        ),
+        (
+            lists,
+            "mount --bind F/10-flannel.conflist F/10-flannel.conflist",
+            "mount the directory into the container",
+        ),
+        (
+            lists,
+            "mount --bind F F; mount -o remount,bind,ro F",
+            "Read-only file system (os error 30); mount it writable",
+        ),
+    ] {
+        let node = Node::of("kubeadm");
+        let path = node.root().join(folder);
+        let prepare = prepare.replace('F', &path.to_string_lossy());
+        let keep = node.folder.join("keep");
+        // What is mounted over the folder gets its files; afterwards both folders are as they were, but for the plugin.
+        let script = format!(
+            "set -e; cp -r {path} {keep}; {prepare}; cp -r {keep}/. {path}/ 2>/dev/null || :; \
+             before=$(cat {root}/{lists}/*); status=0; \"$@\" || status=$?; \
+             [ \"$before\" = \"$(cat {root}/{lists}/*)\" ] || echo a list changed; \
+             ls -A {root}/{lists} {root}/{bin}; exit $status",
+            path = path.display(),
+            keep = keep.display(),
+            root = node.root().display(),
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+        let agent = node.command(&["--once"]);
+        command.arg(agent.get_program()).args(agent.get_args());
+        let (status, said) = node.said(&command.output().expect("util-linux has unshare"));
+        assert_eq!(status, Some(2), "{prepare}: {said}");
+        assert!(said.contains(wanted), "{prepare}: {said}");
+        assert!(!said.contains("a list changed") && !said.contains("\n.millrace"), "{prepare}: {said}");
+        assert_eq!(said.lines().filter(|line| *line == "millrace-cni").count(), usize::from(folder == lists));
+    }
+}
+
+#[test]
+fn the_plugin_is_replaced_under_those_who_run_it() {
+    if missing("the_plugin_is_replaced_under_those_who_run_it") {
+        return;
+    }
+    let node = Node::of("kubeadm");
+    // A later release: what follows an ELF file's last section is nobody's.
+    let later = node.folder.join("later");
+    let mut bytes = fs::read(plugin()).expect("a file");
+    bytes.extend(b"later");
+    fs::write(&later, bytes).expect("a file");
+    fs::set_permissions(&later, fs::Permissions::from_mode(0o755)).expect("a mode");
+    assert_eq!(node.agent(&["--once"]).0, Some(0));
+    let (path, over) = (node.root().join("opt/cni/bin/millrace-cni"), &AtomicBool::new(false));
+    let ran = std::thread::scope(|scope| {
+        let run = || {
+            let mut ran = 0;
+            while !over.load(Ordering::SeqCst) {
+                let output = Command::new(&path)
+                    .env("CNI_COMMAND", "VERSION")
+                    .output()
+                    .expect("never busy, never half");
+                assert!(
+                    output.status.success() && output.stdout.starts_with(b"{\"cniVersion\""),
+                    "{output:?}"
+                );
+                ran += 1;
+            }
+            ran
+        };
+        let runners = [scope.spawn(run), scope.spawn(run)];
+        for round in 0..20 {
+            let release = if round % 2 == 0 { later.clone() } else { plugin() };
+            let (status, said) = node.agent(&["--once", "--binary", release.to_str().expect("text")]);
+            assert!(status == Some(0) && said.contains("plugin written"), "{said}");
+        }
+        over.store(true, Ordering::SeqCst);
+        runners.map(|runner| runner.join().expect("a runner")).iter().sum::<u32>()
+    });
+    assert!(ran > 0);
 }
 
 /// Compares each text with `tests/agent_install/<sample>/<name>.txt`; `UPDATE_GOLDEN=1` rewrites them.

@@ -65,6 +65,12 @@ pub(crate) fn conflist(data: &[u8]) {
     let Ok(with) = conflist::insert(&without, &entry) else { return };
     let with = changed(with, &without);
     assert_eq!(conflist::has_ours(&with), Ok(true));
+    let chain = conflist::read(&with).expect("what we wrote can be read");
+    assert_eq!((chain.ours.len(), chain.types.last().map(String::as_str)), (1, Some(cni::entry::TYPE)));
+    if let Some(first) = chain.types.first().filter(|first| *first != cni::entry::TYPE) {
+        let over = changed(conflist::take_over(&with, &entry, &[first]).expect("as insert"), &with);
+        assert!(!conflist::read(&over).expect("a list").types.contains(first));
+    }
     assert_eq!(conflist::insert(&with, &entry), Ok(conflist::Edit::Unchanged), "twice is once");
     let again = changed(conflist::remove(&with).expect("what we wrote can be read"), &with);
     let values = [again, without]

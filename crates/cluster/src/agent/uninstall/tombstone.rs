@@ -1,6 +1,6 @@
 //! The plugin that stays where attachments still name it: the same program, told in its own bytes to pass everything through.
 //!
-//! docs/decisions/0008 says why it is no second program and no switch on disk.
+//! docs/decisions/0007 says why it is no second program and no switch on disk.
 
 use crate::agent::install::publish::put_plugin;
 use crate::agent::install::seen;

@@ -14,6 +14,7 @@ mod staged;
 mod survey;
 #[cfg(test)]
 mod tests;
+pub(crate) mod watched;
 
 use crate::agent::metrics::Metrics;
 use act::Acting;

@@ -313,7 +313,8 @@ mod tests {
 
     #[test]
     fn without_a_uid_a_pod_that_ends_is_not_the_one() {
-        let mut known = Known { pod: pod(&[]), static_uid: Some("hash".into()), ending: false };
+        let mut known =
+            Known { pod: pod(&[]), static_uid: Some("hash".into()), ending: false, ..Known::default() };
         known.pod.uid = Some("u1".into());
         let asked = |uid: Option<&str>| Question { uid: uid.map(str::to_owned), ..Question::default() };
         assert!(fits(&known, &asked(None)) && fits(&known, &asked(Some("u1"))));

@@ -10,8 +10,10 @@ use millrace_core::policy::PROXY;
 use millrace_core::stamp::STAMP_ANNOTATION;
 use millrace_core::status::STATUS_ANNOTATION;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 /// A static pod's mirror carries the UID that the node knows the pod by.
@@ -20,7 +22,7 @@ const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 const KEPT: [&str; 2] = ["istio.io", "millrace.dev"];
 
 /// One pod of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     /// What a decision looks at; of labels, annotations, environments and arguments only what matters to one.
     pub(crate) pod: Pod,
@@ -28,6 +30,12 @@ pub(crate) struct Known {
     pub(crate) static_uid: Option<String>,
     /// Whether it is on its way out: deleted, or all its containers have ended for good.
     pub(crate) ending: bool,
+    /// Whether a container of it runs or has run, so that its network is there; for the audit, as what follows.
+    pub(crate) started: bool,
+    /// Whether it has a controller, which would make another in its place.
+    pub(crate) controlled: bool,
+    /// Its addresses, as far as known.
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 impl Known {
@@ -131,6 +139,12 @@ struct Metadata {
     annotations: Option<BTreeMap<String, String>>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
+    owner_references: Option<Vec<Owner>>,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    controller: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -143,10 +157,50 @@ struct Spec {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Status {
     phase: Option<String>,
     conditions: Option<Vec<Condition>>,
+    #[serde(rename = "podIPs")]
+    pod_ips: Option<Vec<Address>>,
+    init_container_statuses: Option<Vec<ContainerStatus>>,
+    container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    ip: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerStatus {
+    #[serde(default)]
+    state: State,
+    #[serde(default)]
+    last_state: State,
+}
+
+/// Of each state only whether it is one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct State {
+    running: Option<IgnoredAny>,
+    terminated: Option<IgnoredAny>,
+}
+
+impl Status {
+    /// Whether a container runs or has run. One whose sandbox is still being made waits.
+    fn has_started(&self) -> bool {
+        let all = self.init_container_statuses.iter().chain(&self.container_statuses).flatten();
+        let ran = |state: &State| state.running.is_some() || state.terminated.is_some();
+        all.into_iter().any(|one| ran(&one.state) || ran(&one.last_state))
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        let all = self.pod_ips.iter().flatten();
+        all.filter_map(|address| address.ip.as_ref()?.parse().ok()).collect()
+    }
 }
 
 #[derive(Deserialize)]
@@ -207,6 +261,13 @@ impl From<WirePod> for Seen {
             },
             static_uid,
             ending: over || metadata.deletion_timestamp.is_some(),
+            started: status.has_started(),
+            controlled: metadata
+                .owner_references
+                .iter()
+                .flatten()
+                .any(|owner| owner.controller == Some(true)),
+            addresses: status.addresses(),
         };
         Seen { meta: metadata.into(), known, came }
     }
@@ -356,5 +417,28 @@ mod tests {
             let space: Space = serde_json::from_str(&text).unwrap();
             assert_eq!((space.name(), space.is_enrolled), ("x", expected), "{labels}");
         }
+    }
+
+    #[test]
+    fn a_pod_has_started_when_a_container_of_it_ran() {
+        let with = |status: &str| {
+            let text = format!(
+                r#"{{"metadata":{{"name":"a","ownerReferences":[{{"controller":true}}]}},"status":{{{status}}}}}"#
+            );
+            serde_json::from_str::<Seen>(&text).unwrap().known
+        };
+        let waiting =
+            r#""containerStatuses":[{"state":{"waiting":{"reason":"PodInitializing"}},"lastState":{}}]"#;
+        let known = with(waiting);
+        assert!(known.controlled && !known.started && known.addresses.is_empty());
+        for ran in [
+            r#""initContainerStatuses":[{"state":{"running":{"startedAt":"2026-01-01T00:00:00Z"}}}]"#,
+            r#""containerStatuses":[{"state":{"terminated":{"exitCode":0}}}]"#,
+            r#""initContainerStatuses":[{"state":{"waiting":{}},"lastState":{"terminated":{"exitCode":126}}}]"#,
+        ] {
+            assert!(with(ran).started, "{ran}");
+        }
+        let known = with(r#""podIPs":[{"ip":"198.51.100.2"},{"ip":"2001:db8::2"},{"ip":"?"}]"#);
+        assert_eq!(known.addresses.len(), 2);
     }
 }

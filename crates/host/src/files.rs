@@ -294,3 +294,85 @@ fn sync_folder(path: &Path, hook: &mut Hook<'_>) -> Result<(), Error> {
     let synced = hook(Step::SyncFolder).and_then(|()| File::open(folder)?.sync_all());
     synced.map_err(|cause| Error::new("make durable", folder, cause))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("millrace-files-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).expect("a folder");
+            Folder(path)
+        }
+
+        fn stage(&self, text: &str, like: &Like) -> Staged {
+            stage(&self.0, &mut text.as_bytes(), like, &mut |_| Ok(())).expect("staged")
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).expect("a folder");
+            let mut names: Vec<String> = entries
+                .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+                .collect();
+            names.sort_unstable();
+            names
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_a_file_has_beside_its_bytes_is_kept() {
+        let folder = Folder::new("kept");
+        let path = folder.0.join("list");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+        // Another's file, and a label, as far as this process may make them.
+        let _ = std::os::unix::fs::chown(&path, Some(65_534), Some(65_533));
+        let _ = rustix::fs::setxattr(&path, LABEL, b"system_u:object_r:etc_t:s0", XattrFlags::empty());
+        let like = Like::of(&path).unwrap().unwrap();
+        folder.stage("new", &like).put(&path, &mut |_| Ok(())).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(Like::of(&path).unwrap(), Some(like));
+        assert_eq!(folder.names(), ["list"]);
+        assert_eq!(Like::of(&folder.0.join("none")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_there_comes_out() {
+        let folder = Folder::new("swapped");
+        let path = folder.0.join("list");
+        fs::write(&path, "theirs").unwrap();
+        let out = folder.stage("ours", &Like::new(0o600)).exchange(&path, &mut |_| Ok(())).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "ours");
+        if let Some(out) = out {
+            assert_eq!(fs::read_to_string(out.path()).unwrap(), "theirs");
+            out.discard();
+        }
+        fs::remove_file(&path).unwrap();
+        let refused = folder.stage("ours", &Like::new(0o600)).exchange(&path, &mut |_| Ok(()));
+        assert_eq!(refused.unwrap_err().cause.kind(), io::ErrorKind::NotFound);
+        assert_eq!(folder.names(), [""; 0], "what its owner took away does not come back");
+    }
+
+    #[test]
+    fn what_a_dead_process_staged_is_swept_and_nothing_else() {
+        let folder = Folder::new("swept");
+        let staged = folder.stage("half", &Like::new(0o600));
+        for name in ["10-x.conflist", ".millrace-staged", "x.tmp"] {
+            fs::write(folder.0.join(name), "").unwrap();
+        }
+        assert_eq!(staged_in(&folder.0).unwrap(), [staged.path()]);
+        assert_eq!(sweep(&folder.0).unwrap().len(), 1);
+        assert_eq!(folder.names(), [".millrace-staged", "10-x.conflist", "x.tmp"]);
+        assert!(sweep(&folder.0.join("none")).unwrap().is_empty());
+    }
+}

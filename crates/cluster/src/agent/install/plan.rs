@@ -151,7 +151,8 @@ fn way(
     let outranked = list.name.as_str() <= OWN_LIST;
     let rewritten = conflist::read(text)
         .is_ok_and(|chain| chain.types.iter().any(|plugin| REWRITTEN.contains(&plugin.as_str())));
-    let must_be_own = single || wish.way == Some(Way::Own);
+    // A link is its owner's: swapping it for a file would cut the list off from him.
+    let must_be_own = single || list.linked || wish.way == Some(Way::Own);
     if must_be_own {
         // Multus reads the list it delegates to, and would take ours for its own choice.
         if let Some(multus) = multus {

@@ -34,6 +34,8 @@ pub(crate) struct List {
     pub(crate) name: String,
     /// What it holds, or why that could not be read.
     pub(crate) text: Result<String, String>,
+    /// Whether the name is a link to a file elsewhere.
+    pub(crate) linked: bool,
 }
 
 /// The most a list may hold: the largest seen in the field has a few kilobytes.
@@ -95,7 +97,8 @@ pub(crate) fn lists(folder: &Path) -> Result<(Vec<List>, Vec<String>), Error> {
             Err(_) if path.is_dir() => continue,
             Err(cause) => Err(cause.to_string()),
         };
-        lists.push(List { name, text });
+        let linked = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
+        lists.push(List { name, text, linked });
     }
     Ok((lists, others))
 }
@@ -217,6 +220,7 @@ mod tests {
         let list = |name: &str, chain: &str| List {
             name: name.to_owned(),
             text: Ok(serde_json::json!({ "type": "multus", "auxiliaryCNIChainName": chain }).to_string()),
+            linked: false,
         };
         let named = auxiliary_chain(&list("00-multus.conf", "vendor-cni-chain"));
         assert_eq!(named.as_deref(), Some("vendor-cni-chain"));

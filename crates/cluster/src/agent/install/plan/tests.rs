@@ -21,7 +21,11 @@ fn wish() -> Wish {
 }
 
 fn seen(lists: &[(&str, &str)]) -> Seen {
-    let lists = lists.iter().map(|(name, text)| List { name: (*name).into(), text: Ok((*text).into()) });
+    let lists = lists.iter().map(|(name, text)| List {
+        name: (*name).into(),
+        text: Ok((*text).into()),
+        linked: false,
+    });
     let plugins = ["flannel", "portmap", "calico", "bridge", "istio-cni", "linkerd-cni"].map(str::to_owned);
     Seen {
         lists: lists.collect(),
@@ -110,6 +114,11 @@ fn the_way_is_chosen_by_who_owns_the_list() {
         &[("10-x.conf", SINGLE)],
         nothing,
         "write 02-millrace.conflist; 02-millrace.conflist (own-list, plugin 2 of 2, following 10-x.conf)",
+    );
+    check(
+        &[("10-x.conflist", FLANNEL)],
+        |seen, _| seen.lists[0].linked = true,
+        "write 02-millrace.conflist; 02-millrace.conflist (own-list, plugin 3 of 3, following 10-x.conflist)",
     );
     check(&[("00-multus.conf", MULTUS), ("10-x.conf", SINGLE)], nothing, "Delegated");
     check(

@@ -8,6 +8,7 @@
 mod agent;
 mod batch;
 mod calls;
+mod crowd;
 mod figures;
 mod native;
 mod process;
@@ -18,28 +19,22 @@ use calls::Calls;
 use figures::{Samples, Verdicts};
 use millrace_host::routes;
 use process::Call;
-use rustix::thread::CpuSet;
 use space::{Space, Spaces};
 use std::process::ExitCode;
-use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 /// Rounds, and how often each thing is done in one: enough for a steady lowest tenth, few enough for a minute. In blocks, so
 /// that each thing is measured in its own steady state and not right behind another's `nft`, and all see the same noise.
 const ROUNDS: usize = 10;
 const BLOCK: usize = 8;
-/// How many ADDs at once, and how often.
-const CROWDS: [(usize, usize); 3] = [(1, 16), (8, 16), (64, 6)];
-/// ADDs one after another on one processor, to know the processor time of one.
-const ALONE: usize = 60;
 
 fn main() -> ExitCode {
     let calls = Calls::new();
     let things = things(&calls);
     let fresh = ROUNDS * BLOCK * things.iter().filter(|thing| thing.fresh).count();
-    let crowds: usize = CROWDS.iter().map(|(size, times)| size * times).sum();
-    println!("bench: making {} network namespaces", 1 + fresh + crowds + ALONE);
-    let mut spaces = Spaces::new(1 + fresh + crowds + ALONE);
+    let all = 1 + fresh + crowd::spaces(calls.beside.len());
+    println!("bench: making {all} network namespaces");
+    let mut spaces = Spaces::new(all);
     // On a node the first meshed pod has long been here: hooks are on, legacy tables exist. So one stays.
     hold(spaces.take(), &calls);
 
@@ -68,7 +63,7 @@ fn main() -> ExitCode {
     verdicts.say("add-stamped", cost(STAMPED) / floor, 1.5);
     verdicts.say("add-through-agent", cost(AGENT) / floor, 2.0);
     verdicts.say("default-encoding", cost(BATCH) / cost(NATIVE), 1.6);
-    crowd(&calls, &mut spaces, &mut verdicts);
+    crowd::run(&calls, &mut spaces, &mut verdicts);
     ExitCode::from(verdicts.code())
 }
 
@@ -158,68 +153,6 @@ fn hold(space: &Space, calls: &Calls) {
     for (_, runs) in &calls.beside {
         inside(Some(space), runs);
     }
-}
-
-/// Many at once: all succeed, and the wall time is near what the processors can do at best.
-fn crowd(calls: &Calls, spaces: &mut Spaces, verdicts: &mut Verdicts) {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let one = on_a_thread(|| alone(calls, spaces)).as_secs_f64();
-    println!("bench: one ADD takes {:.0} us of a processor; there are {cores}", one * 1e6);
-    for (size, times) in CROWDS {
-        let mut walls = Samples::default();
-        for _ in 0..times {
-            let adds: Vec<Call> =
-                spaces.take_many(size).iter().map(|space| calls::on(&calls.stamped, space)).collect();
-            walls.add(at_once(&adds, cores));
-        }
-        let wall = walls.quantile(0.0).as_secs_f64();
-        println!("bench: {size:>2} at once: {:.2} ms, {:.0} ADDs a second", wall * 1e3, size as f64 / wall);
-        if size > cores {
-            // Architecture: throughput at least 0.8 x cores / processor time of one. Turned over, so that less is better.
-            let best = size as f64 * one / cores as f64;
-            verdicts.say(&format!("add-{size}-at-once"), wall / best, 1.25);
-        }
-    }
-}
-
-/// The time from the first start to the last end. As many threads start them as there are processors: a runtime's own cost of
-/// starting a process from hundreds of threads is not ours.
-fn at_once(calls: &[Call], cores: usize) -> Duration {
-    let line = Barrier::new(cores);
-    let share = calls.len().div_ceil(cores);
-    std::thread::scope(|scope| {
-        let starters: Vec<_> = (0..cores)
-            .map(|starter| {
-                let line = &line;
-                let calls = calls.iter().skip(starter * share).take(share);
-                scope.spawn(move || {
-                    line.wait();
-                    let start = Instant::now();
-                    let running: Vec<_> = calls.map(Call::start).collect();
-                    running.into_iter().for_each(process::Running::finish);
-                    (start, Instant::now())
-                })
-            })
-            .collect();
-        let ran = starters.into_iter().map(|starter| starter.join().expect("every ADD succeeds"));
-        let (starts, ends): (Vec<_>, Vec<_>) = ran.unzip();
-        let ends = ends.into_iter().max().zip(starts.into_iter().min());
-        ends.map_or(Duration::ZERO, |(end, start)| end - start)
-    })
-}
-
-/// The processor time of one ADD, the starting of its process included: its wall time where caller and plugin have one
-/// processor between them. The kernel's own account of children is in ticks of 10 ms.
-fn alone(calls: &Calls, spaces: &mut Spaces) -> Duration {
-    let mut first = CpuSet::new();
-    first.set(0);
-    rustix::thread::sched_setaffinity(None, &first).expect("a thread may stay on the first processor");
-    let mut samples = Samples::default();
-    for _ in 0..ALONE {
-        let call = calls::on(&calls.stamped, spaces.take());
-        samples.add(timed(|| call.run()));
-    }
-    samples.cost()
 }
 
 fn table(things: &[Thing<'_>], samples: &[Samples]) {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 /// A rule without conditions so far.
 pub(super) fn when() -> When {
-    When(Vec::new())
+    When(Vec::with_capacity(4))
 }
 
 pub(super) struct When(Vec<Match>);

@@ -153,6 +153,15 @@ fn folders_that_are_named_win_over_what_is_found() {
     assert!(fs::read_to_string(lists.join("10-flannel.conflist")).expect("a list").contains("millrace-cni"));
     assert!(plugins.join("millrace-cni").exists());
     assert_eq!(node.files(), before);
+    // Off again by the configuration that the agent had.
+    let file = node.folder.join("agent.yaml");
+    let text =
+        format!("install:\n  platform: kubeadm\n  confDir: {}\n  binDir: {}\n", folders[1], folders[3]);
+    fs::write(&file, text).expect("a file");
+    let file = file.to_str().expect("text");
+    let (status, proof) = node.agent(&["uninstall", "--reload-wait", "0", "--config", file]);
+    assert_eq!(status, Some(0), "{proof}");
+    assert!(!plugins.join("millrace-cni").exists(), "{proof}");
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub(crate) enum AgentCommand {
 pub(crate) struct Uninstall {
     #[command(flatten)]
     pub(crate) places: Places,
+    /// The agent's configuration file, of which only the places are read; flags win over it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// The auxiliary chain of Multus that we joined, if this node no longer knows.
     #[arg(long, value_name = "NAME")]
     pub(crate) auxiliary_chain: Option<String>,

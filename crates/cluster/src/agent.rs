@@ -4,7 +4,9 @@
 #![allow(dead_code, reason = "its parts land one by one; the run loop that uses them comes last")]
 
 pub(crate) mod audit;
+mod chain;
 pub(crate) mod client;
+pub(crate) mod config;
 pub(crate) mod flight;
 pub(crate) mod guard;
 pub(crate) mod health;
@@ -13,20 +15,102 @@ pub(crate) mod lock;
 pub(crate) mod metrics;
 pub(crate) mod platform;
 pub(crate) mod pods;
+mod run;
 pub(crate) mod runtime;
 pub(crate) mod selftest;
 pub(crate) mod serve;
+mod serving;
 pub(crate) mod telemetry;
 pub(crate) mod uninstall;
 
-use crate::args::agent::{Agent, AgentCommand};
+use crate::args::agent::{Agent, AgentCommand, Install, Places, Platform, Profile, Serve, Way as WayFlag};
+use crate::telemetry::start as start_logging;
+use anyhow::{Context, Result};
+use client::Access;
+use config::Config;
+use install::{Way, command};
+use run::Setup;
 use std::io::Write;
 
 /// Runs the agent, or what it was told to do instead; whether all is well.
-pub(crate) fn run(args: &Agent, out: &mut impl Write) -> anyhow::Result<bool> {
+pub(crate) fn run(args: &Agent, out: &mut impl Write) -> Result<bool> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     match &args.command {
-        Some(AgentCommand::Uninstall(args)) => uninstall::command::run(args, out),
-        None if args.once || args.dry_run => install::command::run(args, out),
-        None => anyhow::bail!("this release installs and ends: say --once or --dry-run, or uninstall"),
+        Some(AgentCommand::Uninstall(args)) => return uninstall::command::run(args, out),
+        Some(AgentCommand::Probe(args)) => return health::probe::run(args, variable, out),
+        None => {}
     }
+    let config = args.config.as_ref().map_or(Ok(Config::default()), |file| Config::from_file(file))?;
+    let args = settle(args, &config)?;
+    if args.once || args.dry_run {
+        return command::run(&args, &config.entry, out);
+    }
+    start_logging(&args.serve.log, variable)?;
+    run::run(setup(&args, config, variable("NODE_NAME"))?)?;
+    Ok(true)
+}
+
+/// What flags leave unsaid, as the configuration says it.
+fn settle(args: &Agent, config: &Config) -> Result<Agent> {
+    let (said, args) = (&config.install, args.clone());
+    let platform = said.platform.as_deref().map(|name| {
+        let known = clap::ValueEnum::from_str(name, false);
+        known.map_err(|_| {
+            let all = <Platform as clap::ValueEnum>::value_variants().iter();
+            let names: Vec<_> = all.filter_map(clap::ValueEnum::to_possible_value).collect();
+            let names: Vec<&str> = names.iter().map(clap::builder::PossibleValue::get_name).collect();
+            anyhow::anyhow!("install.platform is {name:?}; write one of {}", names.join(", "))
+        })
+    });
+    let bin_dir = if args.places.bin_dir.is_empty() {
+        said.bin_dir.clone().into_iter().collect()
+    } else {
+        args.places.bin_dir
+    };
+    let way = said.way.map(|way| match way {
+        Way::InPlace => WayFlag::InPlace,
+        Way::Own => WayFlag::OwnList,
+        Way::Auxiliary => WayFlag::Auxiliary,
+    });
+    Ok(Agent {
+        places: Places {
+            platform: args.places.platform.or(platform.transpose()?),
+            conf_dir: args.places.conf_dir.or_else(|| said.conf_dir.clone()),
+            bin_dir,
+            ..args.places
+        },
+        install: Install {
+            list: args.install.list.or_else(|| said.list.clone()),
+            way: args.install.way.or(way),
+            ..args.install
+        },
+        ..args
+    })
+}
+
+fn setup(args: &Agent, config: Config, node_name: Option<String>) -> Result<Setup> {
+    let Serve { node, kubeconfig, metrics_address, profile, proc, log: _ } = args.serve.clone();
+    let node = node.or(node_name).context(
+        "which node is this? name it by --node, or let NODE_NAME hold the pod's spec.nodeName (downward API)",
+    )?;
+    let metrics_address = match metrics_address.as_str() {
+        "none" => None,
+        text => Some(text.parse().with_context(|| {
+            format!("--metrics-address is {text:?}; write an address and a port, such as [::]:15019, or none")
+        })?),
+    };
+    let (places, target) = command::target(&args.places, &args.install, &config.entry)?;
+    places.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    Ok(Setup {
+        node,
+        access: kubeconfig.map_or(Access::InCluster, Access::Kubeconfig),
+        config,
+        config_file: args.config.clone(),
+        target,
+        installer: args.install.installer.clone(),
+        state_dir: args.places.state_dir.clone(),
+        metrics_address,
+        audits: profile == Profile::Audit,
+        proc,
+    })
 }

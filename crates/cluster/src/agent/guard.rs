@@ -14,6 +14,7 @@ mod watch;
 mod writers;
 
 pub(crate) use budget::Limits;
+pub(crate) use installed::Installed;
 pub(crate) use status::{Report, Status};
 pub(crate) use suspect::Suspect;
 

@@ -17,6 +17,7 @@ pub(crate) mod seen;
 pub(crate) use error::Error;
 pub(crate) use memory::{Claim, Memory};
 pub(crate) use plan::{Refusal, plan};
+pub(crate) use prove::versions;
 pub(crate) use seen::{Seen, look};
 
 use millrace_core::cni::Entry;

@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Keep this node ready for the mesh: the plugin in its place, our entry in the node's list.
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = super::EXIT, args_conflicts_with_subcommands = true)]
 pub(crate) struct Agent {
     #[command(subcommand)]
@@ -13,6 +13,8 @@ pub(crate) struct Agent {
     pub(crate) places: Places,
     #[command(flatten)]
     pub(crate) install: Install,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
     /// Install once and end, without a cluster.
     #[arg(long)]
     pub(crate) once: bool,
@@ -25,15 +27,16 @@ pub(crate) struct Agent {
 }
 
 /// What an agent can be told to do instead.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum AgentCommand {
     Uninstall(Uninstall),
+    Probe(crate::agent::health::probe::Probe),
 }
 
 /// Take our entry out of the node's lists and the plugin off the node, and prove it. Needs no cluster.
 ///
 /// While attachments still name the plugin, one is left in its place that passes everything through.
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = super::EXIT)]
 pub(crate) struct Uninstall {
     #[command(flatten)]
@@ -62,6 +65,39 @@ pub(crate) struct Uninstall {
     /// The plugin that a passing one is made of if none is installed; else the one beside this program.
     #[arg(long, value_name = "FILE")]
     pub(crate) binary: Option<PathBuf>,
+}
+
+/// How the agent that stays meets the cluster.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Serve {
+    /// This node's name, as pods have it in spec.nodeName; else NODE_NAME.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// The way to the API server, by its current context; else the pod's own service account.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Where health and metrics are served while this agent serves the node; none for nowhere. Without IPv6, the default
+    /// is every address of IPv4.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:15019")]
+    pub(crate) metrics_address: String,
+    /// What the agent may do: zero needs no capability; audit also looks into running pods, and mends them as configured.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) profile: Profile,
+    /// Where the node's processes are, for the audit.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/proc")]
+    pub(crate) proc: PathBuf,
+    #[command(flatten)]
+    pub(crate) log: crate::telemetry::Log,
+}
+
+/// What an agent may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// It has no capability, and needs none.
+    #[default]
+    Zero,
+    /// It may enter the network namespaces of pods.
+    Audit,
 }
 
 /// Where things are on the node. What is not said is found: the runtime's own configuration, then the platform's.

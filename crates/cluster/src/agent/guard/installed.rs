@@ -4,26 +4,46 @@
 
 use super::{Chain, Guard, Look, Metrics, Pace};
 use crate::agent::install::plan::{Plan, Refusal, Step, plan};
-use crate::agent::install::{self, Error, Target};
+use crate::agent::install::{self, Converged, Error, Target};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// What `install` keeps for one target.
-struct Installed {
-    target: Target,
+/// What `install` keeps for a target, which may be another from time to time.
+pub(crate) struct Installed {
+    target: Box<dyn Fn() -> anyhow::Result<Target> + Send + Sync>,
+    /// Held by whoever writes: a new wish and a repair may come together.
+    turn: Mutex<()>,
+}
+
+impl Installed {
+    /// What is kept for `target` as it is whenever that is asked.
+    pub(crate) fn new(target: impl Fn() -> anyhow::Result<Target> + Send + Sync + 'static) -> Installed {
+        Installed { target: Box::new(target), turn: Mutex::new(()) }
+    }
+
+    /// Brings the node to what is wanted now.
+    pub(crate) fn converge(&self) -> anyhow::Result<Result<Converged, Error>> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(install::converge(&(self.target)()?))
+    }
 }
 
 impl Guard {
-    /// Guards what [`install::converge`] brings about for `target`. The caller holds the lock as long as it runs.
-    pub(crate) fn of(target: Target, metrics: Metrics, jitter: Box<dyn FnMut() -> f64 + Send>) -> Guard {
+    /// Guards what `installed` brings about, in the folders of `target`. The caller holds the lock as long as it runs.
+    pub(crate) fn of(
+        installed: Arc<Installed>,
+        target: &Target,
+        metrics: Metrics,
+        jitter: Box<dyn FnMut() -> f64 + Send>,
+    ) -> Guard {
         // A chain that Multus names only later is in a folder below, found when the agent starts again.
-        let chain = install::look(&target).ok().and_then(|seen| seen.auxiliary).map(|(chain, _)| chain);
+        let chain = install::look(target).ok().and_then(|seen| seen.auxiliary).map(|(chain, _)| chain);
         let mut lists = vec![target.conf_dir.clone()];
         lists.extend(chain.map(|chain| target.conf_dir.join(chain)));
         let binaries: Vec<PathBuf> =
             target.bin_dirs.iter().map(|folder| install::plugin_in(folder)).collect();
         Guard {
-            chain: Arc::new(Installed { target }),
+            chain: installed,
             lists,
             binaries,
             pace: Pace::default(),
@@ -37,12 +57,13 @@ impl Guard {
 
 impl Chain for Installed {
     fn look(&self) -> anyhow::Result<Look> {
-        let seen = install::look(&self.target)?;
-        judge(plan(&seen, &self.target.wish))
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let target = (self.target)()?;
+        judge(plan(&install::look(&target)?, &target.wish))
     }
 
     fn mend(&self) -> anyhow::Result<()> {
-        match install::converge(&self.target) {
+        match self.converge()? {
             // What was refused, and who writes as often as we do, the next look tells: this one was the last try for now.
             Ok(_) | Err(Error::Refused(_) | Error::Contested { .. }) => Ok(()),
             Err(error) => Err(error.into()),
@@ -88,7 +109,6 @@ mod tests {
     use crate::agent::install::tests::{FLANNEL, Node};
     use crate::agent::install::{Claim, Place, Way};
     use std::fs;
-    use std::sync::Mutex;
     use std::time::Duration;
     use tokio::sync::watch;
     use tokio_util::sync::CancellationToken;
@@ -132,7 +152,10 @@ mod tests {
         let node = Node::new(&[(LIST, FLANNEL)]);
         let reports = Arc::new(Mutex::new(Vec::new()));
         let told = reports.clone();
-        let mut guard = Guard::of(node.target("agent"), Metrics::new("test"), Box::new(|| 0.0));
+        let target = node.target("agent");
+        let fixed = target.clone();
+        let chain = Arc::new(Installed::new(move || Ok(fixed.clone())));
+        let mut guard = Guard::of(chain.clone(), &target, Metrics::new("test"), Box::new(|| 0.0));
         guard.pace = pace();
         guard.pace.limits.undone = 3;
         guard.pace.limits.first = Duration::from_secs(1);
@@ -140,7 +163,6 @@ mod tests {
         let (sender, mut status) = watch::channel(Status::Starting);
         let stop = CancellationToken::new();
         let guard = tokio::spawn(guard.run(sender, stop.clone()));
-        let chain = Installed { target: node.target("agent") };
         let right = async |status: &mut watch::Receiver<Status>, count: usize| {
             let mended =
                 |status: &Status| *status == Status::Guarding && reports.lock().unwrap().len() >= count;

@@ -16,13 +16,13 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Installs, or says what that would change.
-pub(crate) fn run(args: &args::Agent, out: &mut impl Write) -> anyhow::Result<bool> {
+pub(crate) fn run(args: &args::Agent, entry: &Entry, out: &mut impl Write) -> anyhow::Result<bool> {
     if args.dry_run {
-        return dry_run(args, out);
+        return dry_run(args, entry, out);
     }
     let who = &args.install.installer;
     let _lock = Lock::take(&args.places.state_dir, who, PATIENCE)?;
-    let (places, mut target) = target(&args.places, &args.install)?;
+    let (places, mut target) = target(&args.places, &args.install, entry)?;
     target.wish.claim = take_ticket(&target, who)?;
     tell_places(&places, out)?;
     let converged = converge(&target)?;
@@ -30,8 +30,13 @@ pub(crate) fn run(args: &args::Agent, out: &mut impl Write) -> anyhow::Result<bo
     Ok(true)
 }
 
-/// The node's places, and what is wanted there by these flags. The claim is still to be made: [`take_ticket`].
-pub(crate) fn target(places: &args::Places, install: &args::Install) -> anyhow::Result<(Places, Target)> {
+/// The node's places, and what is wanted there by these flags, with what `said` says of the plugin. The claim is still to be
+/// made: [`take_ticket`].
+pub(crate) fn target(
+    places: &args::Places,
+    install: &args::Install,
+    said: &Entry,
+) -> anyhow::Result<(Places, Target)> {
     let found = find(places);
     let profile = platform::profile(found.platform.0);
     if let Some(chain) = install.auxiliary_chain.as_deref().filter(|chain| !seen::is_plain(chain)) {
@@ -52,6 +57,7 @@ pub(crate) fn target(places: &args::Places, install: &args::Install) -> anyhow::
         binary: binary(install.binary.as_deref())?,
         entry: entry(
             &std::path::absolute(&places.state_dir).context("name --state-dir as an absolute path")?,
+            said,
         ),
         way,
         list: install.list.clone(),
@@ -96,14 +102,14 @@ pub(crate) fn binary(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// An entry whose sockets and records are in `state_dir`.
-pub(crate) fn entry(state_dir: &Path) -> Entry {
+/// An entry that says what `said` says, and whose sockets and records are in `state_dir`.
+pub(crate) fn entry(state_dir: &Path, said: &Entry) -> Entry {
     let path = |name: &str| state_dir.join(name).to_string_lossy().into_owned();
     Entry {
         agent_socket: path("agent.sock"),
         event_socket: path("events.sock"),
         state_dir: state_dir.to_string_lossy().into_owned(),
-        ..Entry::default()
+        ..said.clone()
     }
 }
 
@@ -114,8 +120,8 @@ fn ticket(target: &Target, installer: &str) -> anyhow::Result<(Memory, Claim)> {
     Ok((memory, claim))
 }
 
-fn dry_run(args: &args::Agent, out: &mut impl Write) -> anyhow::Result<bool> {
-    let (places, mut target) = target(&args.places, &args.install)?;
+fn dry_run(args: &args::Agent, entry: &Entry, out: &mut impl Write) -> anyhow::Result<bool> {
+    let (places, mut target) = target(&args.places, &args.install, entry)?;
     target.wish.claim = ticket(&target, &args.install.installer)?.1;
     tell_places(&places, out)?;
     let seen = look(&target)?;

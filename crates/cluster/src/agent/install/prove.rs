@@ -19,7 +19,7 @@ const LONGEST: u64 = 64 << 10;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// The versions that the plugin at `path` says it speaks.
-pub(super) fn versions(path: &Path) -> Result<Vec<String>, Error> {
+pub(crate) fn versions(path: &Path) -> Result<Vec<String>, Error> {
     let failed = |why: String| Error::DoesNotRun { path: path.to_owned(), why };
     let said = run(path).map_err(|cause| failed(cause.to_string()))?;
     let answer: serde_json::Value =

@@ -1,0 +1,238 @@
+//! One agent's life: a standby until it holds the node's lock, then the one that serves, until it is told to stop.
+//!
+//! Being told to stop is not uninstalling: chain, plugin and whatever pods depend on stay as they are. A task that ends
+//! unasked ends the agent, for a whole one to be started in its place.
+
+use super::client::{Access, Link};
+use super::config::Config;
+use super::health::serve::Own;
+use super::health::{Check, Health, router};
+use super::install::Target;
+use super::lock::Lock;
+use super::metrics::Metrics;
+use super::pods::Pods;
+use super::serving::{self, Serving};
+use crate::telemetry;
+use anyhow::{Context, Result};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What an agent is told at its start.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// This node's name, as pods have it in `spec.nodeName`.
+    pub(crate) node: String,
+    /// The way to the API server.
+    pub(crate) access: Access,
+    /// What the operator says, and the file that says it.
+    pub(crate) config: Config,
+    pub(crate) config_file: Option<PathBuf>,
+    /// Where the plugin and our entry belong; what the entry says comes from `config`.
+    pub(crate) target: Target,
+    /// Who installs.
+    pub(crate) installer: String,
+    pub(crate) state_dir: PathBuf,
+    /// Where health and metrics are served on the node, if they are.
+    pub(crate) metrics_address: Option<SocketAddr>,
+    /// Whether this agent has the privileges to look into pods, and is to use them.
+    pub(crate) audits: bool,
+    /// Where the node's processes are.
+    pub(crate) proc: PathBuf,
+}
+
+/// What all of an agent's tasks share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) setup: Arc<Setup>,
+    pub(super) link: Link,
+    pub(super) pods: Pods,
+    pub(super) metrics: Metrics,
+    pub(super) health: Health,
+    pub(super) config: watch::Receiver<Config>,
+    pub(super) stop: CancellationToken,
+}
+
+/// How often a standby tries the lock: no event tells that one is free.
+const GLANCE: Duration = Duration::from_millis(50);
+/// How often the configuration file is read: a kubelet brings a changed one within a minute.
+const REREAD: Duration = Duration::from_secs(10);
+/// How often the runtime's own thread says that it lives, and when its silence is a fault.
+const BEAT: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) fn run(setup: Setup) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the agent's runtime")?;
+    let lived = runtime.block_on(live(setup));
+    // Looks into namespaces and files that still go on are not waited for: each has a deadline of its own.
+    runtime.shutdown_background();
+    lived
+}
+
+async fn live(setup: Setup) -> Result<()> {
+    let stop = telemetry::stop()?;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let mut checks = vec![Check::Watch, Check::Chain, Check::Plugin];
+    checks.extend(setup.audits.then_some(Check::SelfTest));
+    let health = Health::new(&checks);
+    let own = Own::bind(&setup.state_dir.join("agents"), SystemTime::now())?;
+    tracing::info!(node = setup.node, version = env!("CARGO_PKG_VERSION"), socket = %own.path().display(), "started");
+
+    let link = Link::new(setup.access.clone()).await.context("cannot prepare the way to the API server")?;
+    let (config, config_now) = watch::channel(setup.config.clone());
+    let (excluded, excluded_now) = watch::channel(setup.config.entry.exclude_namespaces.clone());
+    let pods = Pods::new(link.clone(), excluded_now, metrics.clone());
+    let shared = Shared {
+        link,
+        pods,
+        metrics: metrics.clone(),
+        health: health.clone(),
+        config: config_now,
+        stop: stop.clone(),
+        setup: Arc::new(setup),
+    };
+
+    let mut tasks = JoinSet::new();
+    let last = CancellationToken::new();
+    let answering = tokio::spawn(own.serve(router(health.clone(), metrics.clone()), last.clone()));
+    tasks.spawn(watch_pods(shared.clone()));
+    tasks.spawn(tell_watch(shared.clone()));
+    tasks.spawn(reread(shared.clone(), config, excluded));
+    tasks.spawn(beat(health.clone(), stop.clone()));
+    let lived = tokio::select! {
+        lived = serve(&shared) => lived,
+        ended = ended(&mut tasks, &stop) => ended,
+    };
+    stop.cancel();
+    let rest = async { while tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(serving::FAREWELL, rest).await;
+    last.cancel();
+    let _ = tokio::time::timeout(serving::FAREWELL, answering).await;
+    tracing::info!("stopped; chain and plugin stay as they are");
+    lived
+}
+
+/// Waits for the lock, then serves.
+async fn serve(shared: &Shared) -> Result<()> {
+    let Some(_lock) = stand_by(shared).await? else { return Ok(()) };
+    shared.health.serving(true);
+    shared.metrics.serving(true);
+    tracing::info!("this agent serves the node");
+    let served = Serving::start(shared)?.until_stopped().await;
+    shared.health.serving(false);
+    shared.metrics.serving(false);
+    served
+}
+
+async fn stand_by(shared: &Shared) -> Result<Option<Lock>> {
+    let who = &shared.setup.installer;
+    let mut said = false;
+    loop {
+        if let Some(lock) = Lock::try_take(&shared.setup.state_dir, who)? {
+            return Ok(Some(lock));
+        }
+        if !said {
+            tracing::info!("another agent serves the node; standing by");
+            said = true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(GLANCE) => {}
+            () = shared.stop.cancelled() => return Ok(None),
+        }
+    }
+}
+
+/// None of them ends by itself.
+async fn ended(tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Result<()> {
+    match tasks.join_next().await {
+        Some(Err(error)) => Err(error).context("a task of the agent broke down"),
+        Some(Ok(())) if !stop.is_cancelled() => anyhow::bail!("a task of the agent ended unasked"),
+        _ => std::future::pending().await,
+    }
+}
+
+async fn watch_pods(shared: Shared) {
+    tokio::select! {
+        () = shared.pods.run(&shared.setup.node) => {}
+        () = shared.stop.cancelled() => {}
+    }
+}
+
+/// Readiness of the watch: once complete, what it knows stays true while the server is away.
+async fn tell_watch(shared: Shared) {
+    let synced = shared.pods.synced();
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = shared.stop.cancelled() => return,
+        }
+        let trouble = shared.pods.trouble();
+        if *synced.borrow() {
+            let why = match trouble {
+                None => "complete, and open".to_owned(),
+                Some(trouble) => {
+                    format!(
+                        "complete; nothing new for {} s: {}",
+                        trouble.lasts(Instant::now()).as_secs(),
+                        trouble.why
+                    )
+                }
+            };
+            shared.health.ok(Check::Watch, why);
+            tick = tokio::time::interval_at(tokio::time::Instant::now() + BEAT, BEAT);
+        } else {
+            let why = trouble
+                .map_or("not listed yet".to_owned(), |trouble| format!("not listed yet: {}", trouble.why));
+            shared.health.not_ok(Check::Watch, why);
+        }
+    }
+}
+
+/// Follows the configuration file. One that cannot be used changes nothing, and is told once.
+async fn reread(shared: Shared, config: watch::Sender<Config>, excluded: watch::Sender<Vec<String>>) {
+    let Some(file) = shared.setup.config_file.clone() else { return shared.stop.cancelled().await };
+    let mut complained = String::new();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(REREAD) => {}
+            () = shared.stop.cancelled() => return,
+        }
+        let path = file.clone();
+        let read = tokio::task::spawn_blocking(move || Config::from_file(&path)).await;
+        match read.map_err(anyhow::Error::from).flatten() {
+            Ok(now) => {
+                complained.clear();
+                let is_new = *config.borrow() != now;
+                if is_new {
+                    tracing::info!("the configuration has changed");
+                    excluded.send_replace(now.entry.exclude_namespaces.clone());
+                    config.send_replace(now);
+                }
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                if error != complained {
+                    tracing::error!("the changed configuration is not used, the earlier one stays: {error}");
+                    complained = error;
+                }
+            }
+        }
+    }
+}
+
+async fn beat(health: Health, stop: CancellationToken) {
+    loop {
+        health.beat("runtime", SILENCE, Instant::now());
+        tokio::select! {
+            () = tokio::time::sleep(BEAT) => {}
+            () = stop.cancelled() => return health.rest("runtime"),
+        }
+    }
+}

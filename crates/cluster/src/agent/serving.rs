@@ -1,0 +1,253 @@
+//! What the agent that holds the node's lock does: answers, listens, keeps the chain, audits.
+//!
+//! The sockets are put back when somebody takes them away. Everything ends together, and in time.
+
+use super::chain;
+use super::flight::recorder::{Decided, Recorder};
+use super::guard::{Guard, Installed, Status};
+use super::health::serve::on_node;
+use super::health::{Check, router};
+use super::install;
+use super::run::Shared;
+use super::serve;
+use super::telemetry::Teller;
+use anyhow::{Context, Result, bail};
+use millrace_core::ask::{Answer, Event, Question};
+use millrace_core::knobs::settings_of;
+use millrace_core::policy::{Mesh, decide};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How long anything may take to end.
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
+/// How often the sockets are looked for, should somebody have wiped the directory.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often what was withheld from the log is told.
+const REST: Duration = Duration::from_secs(10);
+/// The longest the agent thinks about one question: less than the plugin waits, for its message says more.
+const LONGEST_ANSWER: Duration = Duration::from_secs(8);
+/// How many events a slow listener may fall behind.
+const BACKLOG: usize = 256;
+
+/// The tasks of the agent that serves.
+pub(super) struct Serving {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+    recorder: Recorder,
+}
+
+impl Serving {
+    /// Starts all of them.
+    pub(super) fn start(shared: &Shared) -> Result<Serving> {
+        let setup = &shared.setup;
+        let recorder = Recorder::start(&setup.target.data_dir, &setup.state_dir, shared.metrics.clone())
+            .context("cannot start the flight recorder's thread")?;
+        let chain = chain::chain(shared).context("cannot take a place among this node's installers")?;
+        let (events, _) = broadcast::channel(BACKLOG);
+        let (status, status_now) = watch::channel(Status::Starting);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(answer(shared.clone(), recorder.clone()));
+        tasks.spawn(listen(shared.clone(), recorder.clone(), events.clone()));
+        tasks.spawn(keep_chain(shared.clone(), chain, status));
+        tasks.spawn(tell_chain(shared.clone(), status_now));
+        if let Some(address) = setup.metrics_address {
+            let router = router(shared.health.clone(), shared.metrics.clone());
+            tasks.spawn(on_node(address, router, shared.stop.clone()));
+        }
+        Ok(Serving { tasks, stop: shared.stop.clone(), recorder })
+    }
+
+    /// Until it is told to stop, or until one of them breaks down.
+    pub(super) async fn until_stopped(mut self) -> Result<()> {
+        let ended = tokio::select! {
+            () = self.stop.cancelled() => None,
+            ended = self.tasks.join_next() => ended,
+        };
+        let broken = match ended {
+            Some(Err(error)) => Some(anyhow::Error::from(error).context("a task of the agent broke down")),
+            Some(Ok(())) if !self.stop.is_cancelled() => {
+                Some(anyhow::anyhow!("a task of the agent ended unasked"))
+            }
+            _ => None,
+        };
+        self.stop.cancel();
+        let rest = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(FAREWELL, rest).await;
+        let recorder = self.recorder;
+        let _ = tokio::task::spawn_blocking(move || recorder.end(FAREWELL)).await;
+        broken.map_or(Ok(()), Err)
+    }
+}
+
+/// Answers questions, on a socket that is made again when it is gone.
+async fn answer(shared: Shared, recorder: Recorder) {
+    let path = PathBuf::from(&shared.setup.target.wish.entry.agent_socket);
+    let patience = shared.config.borrow().entry.agent_timeout.mul_f64(0.8).min(LONGEST_ANSWER);
+    on_socket(&path, &shared.stop, serve::listen, |listener, stop| {
+        let (shared, recorder) = (shared.clone(), recorder.clone());
+        let metrics = shared.metrics.clone();
+        serve::serve(listener, patience, metrics, stop, move |question, deadline| {
+            decide_and_record(shared.clone(), recorder.clone(), question, deadline)
+        })
+    })
+    .await;
+}
+
+async fn decide_and_record(
+    shared: Shared,
+    recorder: Recorder,
+    question: Question,
+    deadline: Instant,
+) -> Answer {
+    let answer = shared.pods.answer(&question, deadline).await;
+    if let (Answer::Decided(stamp), Some(known)) =
+        (&answer, shared.pods.find(&question.namespace, &question.name))
+    {
+        let excluded_namespaces = shared.config.borrow().entry.exclude_namespaces.clone();
+        let decision = decide(&known.pod, &Mesh { excluded_namespaces, enrolled_namespaces: None });
+        let (_, complaints) = settings_of(&known.pod);
+        recorder.decided(Decided::new(
+            &question.container,
+            &question.interface,
+            stamp,
+            &decision,
+            &complaints,
+        ));
+    }
+    answer
+}
+
+/// Hears what the plugin did: counts it, logs it, records it, and hands it on.
+async fn listen(shared: Shared, recorder: Recorder, events: broadcast::Sender<Event>) {
+    let path = PathBuf::from(&shared.setup.target.wish.entry.event_socket);
+    let teller = Arc::new(std::sync::Mutex::new(Teller::default()));
+    let hear = on_socket(&path, &shared.stop, serve::receive, |socket, stop| {
+        let (metrics, recorder, events, teller) =
+            (shared.metrics.clone(), recorder.clone(), events.clone(), teller.clone());
+        serve::hear(socket, stop, move |event| {
+            metrics.added(&event);
+            if let Some(line) = lock(&teller).line(&event, Instant::now()) {
+                line.write();
+            }
+            recorder.told(SystemTime::now(), event.clone());
+            // Nobody need listen.
+            let _ = events.send(event);
+        })
+    });
+    let rest = async {
+        loop {
+            tokio::time::sleep(REST).await;
+            lock(&teller).rest(Instant::now()).iter().for_each(super::telemetry::Line::write);
+        }
+    };
+    tokio::select! {
+        () = hear => {}
+        () = rest => {}
+    }
+}
+
+fn lock<T>(shared: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Runs `act` on the socket at `path` until `stop`; on a new one whenever another file, or none, has its name.
+async fn on_socket<S, F: Future<Output = ()>>(
+    path: &Path,
+    stop: &CancellationToken,
+    open: impl Fn(&Path) -> Result<S>,
+    act: impl Fn(S, CancellationToken) -> F,
+) {
+    let mut complained = String::new();
+    while !stop.is_cancelled() {
+        match open(path).and_then(|socket| Ok((socket, identity(path)?))) {
+            Ok((socket, own)) => {
+                complained.clear();
+                let ours = stop.child_token();
+                let acting = act(socket, ours.clone());
+                tokio::pin!(acting);
+                loop {
+                    tokio::select! {
+                        () = &mut acting => break,
+                        () = tokio::time::sleep(LOOK) => {}
+                    }
+                    if !stop.is_cancelled() && identity(path).ok() != Some(own) {
+                        tracing::warn!("{} is gone or another's; it is made again", path.display());
+                        ours.cancel();
+                        acting.await;
+                        break;
+                    }
+                }
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                if error != complained {
+                    tracing::error!("pods of the mesh that have no stamp cannot start: {error}");
+                    complained = error;
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        }
+    }
+}
+
+fn identity(path: &Path) -> Result<(u64, u64)> {
+    let file = std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// Publishes the chain, then guards it and follows what is wanted of it.
+async fn keep_chain(shared: Shared, chain: Arc<Installed>, status: watch::Sender<Status>) {
+    // Sockets are there by now: whoever is called by the new entry finds somebody to ask.
+    chain::publish(&shared, &chain).await;
+    let mut guard = Guard::of(chain.clone(), &shared.setup.target, shared.metrics.clone(), Box::new(chance));
+    guard.proc = shared.setup.audits.then(|| shared.setup.proc.clone());
+    let stop = shared.stop.clone();
+    tokio::join!(guard.run(status, stop), chain::follow(shared, chain));
+}
+
+/// From 0 to 1; the keys of a map's hasher are drawn anew each time.
+fn chance() -> f64 {
+    let drawn = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or_default();
+    f64::from(drawn) / f64::from(u32::MAX)
+}
+
+/// Readiness of chain and plugin, from what the guard says.
+async fn tell_chain(shared: Shared, mut status: watch::Receiver<Status>) {
+    loop {
+        let now = status.borrow_and_update().clone();
+        let condition = now.condition();
+        if now.is_ready() {
+            shared.health.ok(Check::Chain, condition.message);
+            tell_plugin(&shared).await;
+        } else {
+            shared.health.not_ok(Check::Chain, condition.message);
+        }
+        tokio::select! {
+            changed = status.changed() => if changed.is_err() { return shared.stop.cancelled().await },
+            () = shared.stop.cancelled() => return,
+        }
+    }
+}
+
+async fn tell_plugin(shared: &Shared) {
+    let folders = shared.setup.target.bin_dirs.clone();
+    let answered = tokio::task::spawn_blocking(move || {
+        let plugins = folders.iter().map(|folder| install::plugin_in(folder));
+        let Some(plugin) = plugins.into_iter().find(|path| path.exists()) else { bail!("it is not there") };
+        let versions = install::versions(&plugin)?;
+        Ok(format!("{} answers VERSION with {}", plugin.display(), versions.join(", ")))
+    });
+    match answered.await.map_err(anyhow::Error::from).flatten() {
+        Ok(why) => shared.health.ok(Check::Plugin, why),
+        Err(error) => shared.health.not_ok(Check::Plugin, format!("{error:#}")),
+    }
+}

@@ -3,7 +3,7 @@
 //! The sockets are put back when somebody takes them away. Everything ends together, and in time.
 
 use super::chain;
-use super::flight::recorder::{Decided, Recorder};
+use super::flight::recorder::Recorder;
 use super::guard::{Guard, Installed, Status};
 use super::health::serve::on_node;
 use super::health::{Check, router};
@@ -13,8 +13,7 @@ use super::serve;
 use super::telemetry::Teller;
 use anyhow::{Context, Result, bail};
 use millrace_core::ask::{Answer, Event, Question};
-use millrace_core::knobs::settings_of;
-use millrace_core::policy::{Mesh, decide};
+use millrace_core::policy::Mesh;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -106,20 +105,10 @@ async fn decide_and_record(
     deadline: Instant,
 ) -> Answer {
     let answer = shared.pods.answer(&question, deadline).await;
-    if let (Answer::Decided(stamp), Some(known)) =
-        (&answer, shared.pods.find(&question.namespace, &question.name))
-    {
-        let excluded_namespaces = shared.config.borrow().entry.exclude_namespaces.clone();
-        let decision = decide(&known.pod, &Mesh { excluded_namespaces, enrolled_namespaces: None });
-        let (_, complaints) = settings_of(&known.pod);
-        recorder.decided(Decided::new(
-            &question.container,
-            &question.interface,
-            stamp,
-            &decision,
-            &complaints,
-        ));
-    }
+    let known = shared.pods.find(&question.namespace, &question.name);
+    let excluded_namespaces = shared.config.borrow().entry.exclude_namespaces.clone();
+    let mesh = Mesh { excluded_namespaces, enrolled_namespaces: None };
+    recorder.answered(&question, &answer, known.as_ref().map(|known| &known.pod), &mesh);
     answer
 }
 

@@ -138,7 +138,7 @@ async fn change(client: &kube::Client, pod: &Pod, number: usize) {
 
 /// What the API server has served of what an agent asks for.
 async fn requests(client: &kube::Client) -> f64 {
-    let request = kube::core::http::Request::get("/metrics").body(Vec::new()).expect("it is a request");
+    let request = axum::http::Request::get("/metrics").body(Vec::new()).expect("it is a request");
     let text = client.request_text(request).await.expect("an administrator may read the metrics");
     let of_agent = |line: &&str| {
         line.starts_with("apiserver_request_total{")

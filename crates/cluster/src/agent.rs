@@ -23,12 +23,13 @@ mod serving;
 pub(crate) mod telemetry;
 pub(crate) mod uninstall;
 
-use crate::args::agent::{Agent, AgentCommand, Install, Places, Platform, Profile, Serve, Way as WayFlag};
+use crate::args::agent::{Agent, AgentCommand, Install, Places, Platform, Serve, Way as WayFlag};
 use crate::telemetry::start as start_logging;
 use anyhow::{Context, Result};
 use client::Access;
 use config::Config;
 use install::{Way, command};
+use millrace_core::repair::Act;
 use run::Setup;
 use std::io::Write;
 
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Agent, out: &mut impl Write) -> Result<bool> {
         None => {}
     }
     let config = args.config.as_ref().map_or(Ok(Config::default()), |file| Config::from_file(file))?;
-    let args = settle(args, &config)?;
+    let args = settle(args, &config, variable("POD_NAME"))?;
     if args.once || args.dry_run {
         return command::run(&args, &config.entry, out);
     }
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Agent, out: &mut impl Write) -> Result<bool> {
 }
 
 /// What flags leave unsaid, as the configuration says it.
-fn settle(args: &Agent, config: &Config) -> Result<Agent> {
+fn settle(args: &Agent, config: &Config, pod: Option<String>) -> Result<Agent> {
     let (said, args) = (&config.install, args.clone());
     let platform = said.platform.as_deref().map(|name| {
         let known = clap::ValueEnum::from_str(name, false);
@@ -82,6 +83,7 @@ fn settle(args: &Agent, config: &Config) -> Result<Agent> {
         install: Install {
             list: args.install.list.or_else(|| said.list.clone()),
             way: args.install.way.or(way),
+            installer: args.install.installer.or(pod),
             ..args.install
         },
         ..args
@@ -89,16 +91,18 @@ fn settle(args: &Agent, config: &Config) -> Result<Agent> {
 }
 
 fn setup(args: &Agent, config: Config, node_name: Option<String>) -> Result<Setup> {
-    let Serve { node, kubeconfig, metrics_address, profile, proc, log: _ } = args.serve.clone();
+    let Serve { node, kubeconfig, metrics_address, proc, log: _ } = args.serve.clone();
     let node = node.or(node_name).context(
         "which node is this? name it by --node, or let NODE_NAME hold the pod's spec.nodeName (downward API)",
     )?;
     let metrics_address = match metrics_address.as_str() {
         "none" => None,
         text => Some(text.parse().with_context(|| {
-            format!("--metrics-address is {text:?}; write an address and a port, such as [::]:15019, or none")
+            format!("--metrics-address is {text:?}; write an address and a port, such as [::]:15094, or none")
         })?),
     };
+    // With nothing to do about a finding, no privilege is used to look for one.
+    let audits = config.audit.act != Act::Off;
     let (places, target) = command::target(&args.places, &args.install, &config.entry)?;
     places.notes.iter().for_each(|note| tracing::warn!("{note}"));
     Ok(Setup {
@@ -107,10 +111,10 @@ fn setup(args: &Agent, config: Config, node_name: Option<String>) -> Result<Setu
         config,
         config_file: args.config.clone(),
         target,
-        installer: args.install.installer.clone(),
+        installer: command::installer(&args.install),
         state_dir: args.places.state_dir.clone(),
         metrics_address,
-        audits: profile == Profile::Audit,
+        audits,
         proc,
     })
 }

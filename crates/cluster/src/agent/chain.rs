@@ -128,5 +128,5 @@ fn published(target: &Target) -> Result<Option<Vec<String>>> {
     // A file of an auxiliary chain is one entry, ours.
     let auxiliary = seen.auxiliary.iter().filter_map(|(_, text)| serde_json::from_str(text.as_ref()?).ok());
     let ours = ours.chain(auxiliary);
-    Ok(ours.filter_map(|entry| Entry::read(&entry).0.enrolled_namespaces).next())
+    Ok(ours.filter_map(|entry| Entry::of(&entry).0.enrolled_namespaces).next())
 }

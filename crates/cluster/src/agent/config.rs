@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What an operator says to the agents.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Config {
     /// What the plugin is told, by our entry in the list.
     pub(crate) entry: Entry,
@@ -99,7 +99,7 @@ impl Config {
         let file: Text = serde_saphyr::from_str(text)
             .map_err(|error| Error(vec![format!("it cannot be read: {}", error.to_string().trim())]))?;
         let mut complaints = Vec::new();
-        let (entry, unusable) = Entry::read(&file.entry());
+        let (entry, unusable) = Entry::of(&file.entry());
         // The plugin would take the default and go on; whoever writes the file is here to hear of it.
         let said = unusable.iter().map(|complaint| complaint.split(" in the ").next().unwrap_or_default());
         complaints.extend(said.zip(&unusable).map(|(key, complaint)| {
@@ -109,12 +109,6 @@ impl Config {
         let install = file.install.unwrap_or_default().check(&mut complaints);
         let audit = file.audit.unwrap_or_default().check(&mut complaints);
         if complaints.is_empty() { Ok(Config { entry, install, audit }) } else { Err(Error(complaints)) }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { entry: Entry::default(), install: Install::default(), audit: Audit::default() }
     }
 }
 

@@ -78,26 +78,13 @@ pub(crate) struct Serve {
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Where health and metrics are served while this agent serves the node; none for nowhere. Without IPv6, the default
     /// is every address of IPv4.
-    #[arg(long, value_name = "ADDRESS", default_value = "[::]:15019")]
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:15094")]
     pub(crate) metrics_address: String,
-    /// What the agent may do: zero needs no capability; audit also looks into running pods, and mends them as configured.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) profile: Profile,
     /// Where the node's processes are, for the audit.
     #[arg(long, value_name = "DIRECTORY", default_value = "/proc")]
     pub(crate) proc: PathBuf,
     #[command(flatten)]
     pub(crate) log: crate::telemetry::Log,
-}
-
-/// What an agent may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Profile {
-    /// It has no capability, and needs none.
-    #[default]
-    Zero,
-    /// It may enter the network namespaces of pods.
-    Audit,
 }
 
 /// Where things are on the node. What is not said is found: the runtime's own configuration, then the platform's.
@@ -139,9 +126,9 @@ pub(crate) struct Install {
     /// The plugin to install; else the one beside this program.
     #[arg(long, value_name = "FILE")]
     pub(crate) binary: Option<PathBuf>,
-    /// Who installs: a later one's work is left alone by an earlier one. In a pod, its UID.
-    #[arg(long, value_name = "NAME", default_value = "by-hand")]
-    pub(crate) installer: String,
+    /// Who installs: a later one's work is left alone by an earlier one; else POD_NAME, else by-hand.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) installer: Option<String>,
 }
 
 /// Ways into a node's chain.

@@ -64,6 +64,12 @@ impl Entry {
     /// The longest wait for the agent: kubelet gives a sandbox four minutes in all, the runtime two for one call.
     pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(100);
 
+    /// Reads our keys as they stand in a list, with a complaint for each that is malformed.
+    pub fn of(map: &Map<String, Value>) -> (Entry, Vec<String>) {
+        let text = serde_json::to_string(map).expect("a map can be written");
+        Entry::read(&Members::read(&text).expect("what was just written is an object"))
+    }
+
     /// Reads our keys, with a complaint for each that is malformed.
     pub(crate) fn read(members: &Members<'_>) -> (Entry, Vec<String>) {
         let mut entry = Entry::default();

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &args::Agent, entry: &Entry, out: &mut impl Write) -> an
     if args.dry_run {
         return dry_run(args, entry, out);
     }
-    let who = &args.install.installer;
+    let who = &installer(&args.install);
     let _lock = Lock::take(&args.places.state_dir, who, PATIENCE)?;
     let (places, mut target) = target(&args.places, &args.install, entry)?;
     target.wish.claim = take_ticket(&target, who)?;
@@ -90,6 +90,11 @@ pub(crate) fn take_ticket(target: &Target, installer: &str) -> anyhow::Result<Cl
     Ok(claim)
 }
 
+/// Who installs: whoever says nothing is a person at this machine.
+pub(crate) fn installer(install: &args::Install) -> String {
+    install.installer.clone().unwrap_or_else(|| "by-hand".to_owned())
+}
+
 /// The plugin to install: the one that is named, else the one beside this program.
 pub(crate) fn binary(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     match named {
@@ -122,7 +127,7 @@ fn ticket(target: &Target, installer: &str) -> anyhow::Result<(Memory, Claim)> {
 
 fn dry_run(args: &args::Agent, entry: &Entry, out: &mut impl Write) -> anyhow::Result<bool> {
     let (places, mut target) = target(&args.places, &args.install, entry)?;
-    target.wish.claim = ticket(&target, &args.install.installer)?.1;
+    target.wish.claim = ticket(&target, &installer(&args.install))?.1;
     tell_places(&places, out)?;
     let seen = look(&target)?;
     let plan = plan(&seen, &target.wish);

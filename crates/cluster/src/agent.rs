@@ -20,6 +20,7 @@ pub(crate) mod runtime;
 pub(crate) mod selftest;
 pub(crate) mod serve;
 mod serving;
+mod shared;
 pub(crate) mod telemetry;
 pub(crate) mod uninstall;
 
@@ -30,7 +31,7 @@ use client::Access;
 use config::Config;
 use install::{Way, command};
 use millrace_core::repair::Act;
-use run::Setup;
+use shared::Setup;
 use std::io::Write;
 
 /// Runs the agent, or what it was told to do instead; whether all is well.

@@ -114,6 +114,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // cluster: nobody imports the demo, except main.
     ("cluster", &["cluster::*"]),
     ("cluster::args", &["core::*", "cluster::args::*"]),
+    // The flags of what stands alone are beside it.
+    (
+        "cluster::args::agent",
+        &["cluster::args::*", "cluster::telemetry{Log}", "cluster::agent::health::probe{Probe}"],
+    ),
     ("cluster::facts", &["core::*"]),
     // What is printed depends on flags alone.
     (

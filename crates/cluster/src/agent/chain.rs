@@ -5,7 +5,7 @@
 use super::config::Config;
 use super::guard::Installed;
 use super::install::{self, Change, Error, Target};
-use super::run::Shared;
+use super::shared::Shared;
 use anyhow::Result;
 use millrace_core::cni::Entry;
 use millrace_core::conflist;

@@ -3,59 +3,22 @@
 //! Being told to stop is not uninstalling: chain, plugin and whatever pods depend on stay as they are. A task that ends
 //! unasked ends the agent, for a whole one to be started in its place.
 
-use super::client::{Access, Link};
+use super::client::Link;
 use super::config::Config;
 use super::health::serve::Own;
 use super::health::{Check, Health, router};
-use super::install::Target;
 use super::lock::Lock;
 use super::metrics::Metrics;
 use super::pods::Pods;
 use super::serving::{self, Serving};
+use super::shared::{Setup, Shared};
 use crate::telemetry;
 use anyhow::{Context, Result};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-
-/// What an agent is told at its start.
-#[derive(Clone, Debug)]
-pub(crate) struct Setup {
-    /// This node's name, as pods have it in `spec.nodeName`.
-    pub(crate) node: String,
-    /// The way to the API server.
-    pub(crate) access: Access,
-    /// What the operator says, and the file that says it.
-    pub(crate) config: Config,
-    pub(crate) config_file: Option<PathBuf>,
-    /// Where the plugin and our entry belong; what the entry says comes from `config`.
-    pub(crate) target: Target,
-    /// Who installs.
-    pub(crate) installer: String,
-    pub(crate) state_dir: PathBuf,
-    /// Where health and metrics are served on the node, if they are.
-    pub(crate) metrics_address: Option<SocketAddr>,
-    /// Whether this agent has the privileges to look into pods, and is to use them.
-    pub(crate) audits: bool,
-    /// Where the node's processes are.
-    pub(crate) proc: PathBuf,
-}
-
-/// What all of an agent's tasks share.
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) setup: Arc<Setup>,
-    pub(super) link: Link,
-    pub(super) pods: Pods,
-    pub(super) metrics: Metrics,
-    pub(super) health: Health,
-    pub(super) config: watch::Receiver<Config>,
-    pub(super) stop: CancellationToken,
-}
 
 /// How often a standby tries the lock: no event tells that one is free.
 const GLANCE: Duration = Duration::from_millis(50);

@@ -124,7 +124,7 @@ fn annotations(kind: Kind) -> Map<String, Value> {
         annotations.insert(STATUS.to_owned(), INJECTED.into());
     }
     if kind == Kind::Stamped {
-        let stamp = stamp::write(&Stamp::Redirect(Box::new(Settings::default())));
+        let stamp = stamp::write(&Stamp::Redirect(Box::<Settings>::default()));
         annotations.insert(STAMP_ANNOTATION.to_owned(), stamp.into());
     }
     annotations

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "its parts land one by one; the run loop that uses them comes last")]
 
 pub(crate) mod audit;
+mod auditing;
 mod chain;
 pub(crate) mod client;
 pub(crate) mod config;

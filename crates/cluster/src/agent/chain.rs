@@ -2,7 +2,6 @@
 //!
 //! `install` decides and writes; the guard keeps what was written. This only says what is wanted, and when it is new.
 
-use super::config::Config;
 use super::guard::Installed;
 use super::install::{self, Change, Error, Target};
 use super::shared::Shared;
@@ -10,114 +9,118 @@ use anyhow::Result;
 use millrace_core::cni::Entry;
 use millrace_core::conflist;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// How long a first list of pods is waited for before the chain is published with the hint that is there already.
 const FIRST_LIST: Duration = Duration::from_secs(10);
 /// Changes that come together are one write: each makes every runtime on the node read its lists again.
 const TOGETHER: Duration = Duration::from_millis(200);
 
-/// What is wanted of the chain, at any moment.
-struct Wanted {
+/// The chain of this agent, and what is wanted of it.
+pub(super) struct Chain {
     base: Target,
-    config: watch::Receiver<Config>,
-    enrolled: watch::Receiver<Option<Vec<String>>>,
-    /// The hint that is or was published; nothing while none is known.
-    hint: Mutex<Option<Vec<String>>>,
+    /// What is wanted since the last time something new was: the guard compares with this, and so takes nothing new for damage.
+    target: Arc<Mutex<Target>>,
+    installed: Arc<Installed>,
 }
 
-/// The chain of this agent, which holds the lock. Nothing is written to it yet.
-pub(super) fn chain(shared: &Shared) -> Result<Arc<Installed>> {
-    let mut base = shared.setup.target.clone();
-    base.wish.claim = install::command::take_ticket(&base, &shared.setup.installer)?;
-    let wanted = Wanted {
-        base,
-        config: shared.config.clone(),
-        enrolled: shared.pods.enrolled(),
-        hint: Mutex::new(None),
-    };
-    Ok(Arc::new(Installed::new(move || wanted.target())))
-}
-
-/// Waits until it is known what to publish, as far as that is worth waiting for, and publishes it.
-pub(super) async fn publish(shared: &Shared, chain: &Arc<Installed>) {
-    let mut synced = shared.pods.synced();
-    tokio::select! {
-        _ = tokio::time::timeout(FIRST_LIST, synced.wait_for(|synced| *synced)) => {}
-        () = shared.stop.cancelled() => return,
+impl Chain {
+    /// The chain of an agent that holds the lock. Nothing is written to it yet.
+    pub(super) fn new(shared: &Shared) -> Result<Chain> {
+        let mut base = shared.setup.target.clone();
+        base.wish.claim = install::command::take_ticket(&base, &shared.setup.installer)?;
+        // While nothing is known of namespaces, the hint that is there stays.
+        base.wish.entry.enrolled_namespaces = published(&base)?;
+        let target = Arc::new(Mutex::new(base.clone()));
+        let wanted = target.clone();
+        Ok(Chain { base, target, installed: Arc::new(Installed::new(move || Ok(locked(&wanted).clone()))) })
     }
-    converge(shared, chain).await;
-}
 
-/// Brings the chain to each new configuration and hint, until it is told to stop.
-pub(super) async fn follow(shared: Shared, chain: Arc<Installed>) {
-    let (mut config, mut enrolled) = (shared.config.clone(), shared.pods.enrolled());
-    // Whatever came since the first publication counts as new.
-    enrolled.mark_changed();
-    loop {
+    /// What the guard keeps.
+    pub(super) fn installed(&self) -> Arc<Installed> {
+        self.installed.clone()
+    }
+
+    /// Waits until it is known what to publish, as far as that is worth waiting for, and publishes it.
+    pub(super) async fn publish(&self, shared: &Shared) {
+        let mut synced = shared.pods.synced();
         tokio::select! {
-            changed = config.changed() => if changed.is_err() { return shared.stop.cancelled().await },
-            changed = enrolled.changed() => if changed.is_err() { return shared.stop.cancelled().await },
+            _ = tokio::time::timeout(FIRST_LIST, synced.wait_for(|synced| *synced)) => {}
             () = shared.stop.cancelled() => return,
         }
-        tokio::time::sleep(TOGETHER).await;
-        config.borrow_and_update();
-        enrolled.borrow_and_update();
-        converge(&shared, &chain).await;
+        self.renew(shared);
+        self.converge(shared).await;
+    }
+
+    /// Brings the chain to each new configuration and hint, until it is told to stop.
+    pub(super) async fn follow(&self, shared: &Shared) {
+        let (mut config, mut enrolled) = (shared.config.clone(), shared.pods.enrolled());
+        // What came since the first publication is looked at once.
+        enrolled.mark_changed();
+        loop {
+            tokio::select! {
+                changed = config.changed() => if changed.is_err() { return shared.stop.cancelled().await },
+                changed = enrolled.changed() => if changed.is_err() { return shared.stop.cancelled().await },
+                () = shared.stop.cancelled() => return,
+            }
+            tokio::time::sleep(TOGETHER).await;
+            config.borrow_and_update();
+            enrolled.borrow_and_update();
+            if self.renew(shared) {
+                self.converge(shared).await;
+            }
+        }
+    }
+
+    /// Says anew what is wanted; whether that is something new.
+    ///
+    /// The hint grows at once and shrinks only when it has to be written anyway: a namespace too many costs a question, one
+    /// too few a pod that starts unprotected.
+    fn renew(&self, shared: &Shared) -> bool {
+        let mut target = locked(&self.target);
+        let mut entry = shared.config.borrow().entry.clone();
+        entry.enrolled_namespaces = target.wish.entry.enrolled_namespaces.clone();
+        if let Some(now) = shared.pods.enrolled().borrow().clone() {
+            let covered = |known: &Vec<String>| now.iter().all(|name| known.contains(name));
+            if !entry.enrolled_namespaces.as_ref().is_some_and(covered) {
+                entry.enrolled_namespaces = Some(now);
+            }
+        }
+        let entry = install::command::entry(Path::new(&self.base.wish.entry.state_dir), &entry);
+        let is_new = entry != target.wish.entry;
+        target.wish.entry = entry;
+        is_new
+    }
+
+    async fn converge(&self, shared: &Shared) {
+        let installed = self.installed.clone();
+        let done = tokio::task::spawn_blocking(move || installed.converge()).await;
+        let failed = |error: anyhow::Error| {
+            shared.metrics.installed(false);
+            tracing::error!("the chain is not as it should be: {error:#}");
+        };
+        match done.map_err(anyhow::Error::from).flatten() {
+            Ok(Ok(converged)) => {
+                shared.metrics.installed(true);
+                converged.notes.iter().for_each(|note| tracing::warn!("{note}"));
+                let Change { binary, list } = converged.change;
+                if binary || list {
+                    tracing::info!(binary, list, "installed: {}", converged.place);
+                }
+            }
+            // Its owner comes first; the guard waits for that.
+            Ok(Err(Error::Refused(refusal))) if refusal.may_pass() => {
+                tracing::warn!("not in the chain yet: {refusal}");
+            }
+            Ok(Err(error)) => failed(error.into()),
+            Err(error) => failed(error),
+        }
     }
 }
 
-async fn converge(shared: &Shared, chain: &Arc<Installed>) {
-    let chain = chain.clone();
-    let done = tokio::task::spawn_blocking(move || chain.converge()).await;
-    let failed = |error: anyhow::Error| {
-        shared.metrics.installed(false);
-        tracing::error!("the chain is not as it should be: {error:#}");
-    };
-    match done.map_err(anyhow::Error::from).flatten() {
-        Ok(Ok(converged)) => {
-            shared.metrics.installed(true);
-            converged.notes.iter().for_each(|note| tracing::warn!("{note}"));
-            let Change { binary, list } = converged.change;
-            if binary || list {
-                tracing::info!(binary, list, "installed: {}", converged.place);
-            }
-        }
-        // Its owner comes first; the guard waits for that.
-        Ok(Err(Error::Refused(refusal))) if refusal.may_pass() => {
-            tracing::warn!("not in the chain yet: {refusal}")
-        }
-        Ok(Err(error)) => failed(error.into()),
-        Err(error) => failed(error),
-    }
-}
-
-impl Wanted {
-    fn target(&self) -> Result<Target> {
-        let mut target = self.base.clone();
-        let said = Entry { enrolled_namespaces: self.hint()?, ..self.config.borrow().entry.clone() };
-        target.wish.entry = install::command::entry(Path::new(&target.wish.entry.state_dir), &said);
-        Ok(target)
-    }
-
-    /// The hint grows at once and shrinks only when it has to be written anyway: a namespace too many costs a question,
-    /// one too few a pod that starts unprotected. While nothing is known the one that is published stays.
-    fn hint(&self) -> Result<Option<Vec<String>>> {
-        let mut hint = self.hint.lock().unwrap_or_else(PoisonError::into_inner);
-        if hint.is_none() {
-            *hint = published(&self.base)?;
-        }
-        let now = self.enrolled.borrow().clone();
-        if let Some(now) = now {
-            let covered = hint.as_ref().is_some_and(|known| now.iter().all(|name| known.contains(name)));
-            if !covered {
-                *hint = Some(now);
-            }
-        }
-        Ok(hint.clone())
-    }
+fn locked(target: &Mutex<Target>) -> MutexGuard<'_, Target> {
+    target.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The hint in the entry that is on the node, left there by an earlier agent.

@@ -91,6 +91,8 @@ impl Access {
         config.connect_timeout = Some(CONNECT);
         // A watch is silent for long; whoever asks for one object has a deadline of his own.
         config.read_timeout = None;
+        // A disruption budget's 429 is an answer, and everything else is tried again by who knows for how long it matters.
+        config.default_retry = false;
         Client::try_from(config).context("make a client of the API server")
     }
 }

@@ -76,6 +76,8 @@ impl std::error::Error for Error {}
 pub(crate) const LARGEST: u64 = 1 << 20;
 /// A sweep looks into every pod's network namespace; more often would be felt.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(30);
+/// As values of the file are written, like every other of its words.
+const FINDINGS: [(&str, Finding); 2] = [("Bypass", Finding::Bypass), ("Drift", Finding::Drift)];
 const LONGEST_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Config {
@@ -116,7 +118,7 @@ impl Default for Audit {
     fn default() -> Audit {
         Audit {
             act: Act::Off,
-            findings: vec![Finding::Bypass, Finding::Drift],
+            findings: Finding::ALL.to_vec(),
             period: Duration::from_secs(300),
             label: ("millrace.dev/unredirected".to_owned(), "true".to_owned()),
         }
@@ -288,6 +290,27 @@ mod tests {
         for text in ["", "\n", "{}", "install: {list: \"\", confDir: \"\"}", "audit: {}"] {
             assert_eq!(Config::read(text), Ok(Config::default()), "{text:?}");
         }
+    }
+
+    /// What is shipped says every key with its default.
+    #[test]
+    fn what_is_shipped_is_understood() {
+        #[derive(Deserialize)]
+        struct Shipped {
+            kind: String,
+            data: Option<std::collections::BTreeMap<String, String>>,
+        }
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/base");
+        let files = std::fs::read_dir(base).unwrap().map(|entry| entry.unwrap().path());
+        let texts = files.filter_map(|path| std::fs::read_to_string(path).ok());
+        let shipped: Vec<Shipped> =
+            texts.flat_map(|text| serde_saphyr::from_multiple(&text).unwrap_or_default()).collect();
+        let maps = shipped.into_iter().filter(|object| object.kind == "ConfigMap");
+        let texts: Vec<String> = maps.filter_map(|map| map.data?.remove("agent.yaml")).collect();
+        assert_eq!(texts.len(), 1, "deploy/base has one ConfigMap with agent.yaml");
+        let config = Config::read(&texts[0]).unwrap();
+        assert_eq!(config.audit, Audit::default());
+        assert!(config.entry.exclude_namespaces.contains(&"kube-system".to_owned()));
     }
 
     #[test]

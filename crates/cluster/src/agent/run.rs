@@ -50,13 +50,14 @@ async fn live(setup: Setup) -> Result<()> {
     let link = Link::new(setup.access.clone()).await.context("cannot prepare the way to the API server")?;
     let (config, config_now) = watch::channel(setup.config.clone());
     let (excluded, excluded_now) = watch::channel(setup.config.entry.exclude_namespaces.clone());
-    let pods = Pods::new(link.clone(), excluded_now, metrics.clone());
+    let pods = Pods::new(link.clone(), excluded_now.clone(), metrics.clone());
     let shared = Shared {
         link,
         pods,
         metrics: metrics.clone(),
         health: health.clone(),
         config: config_now,
+        excluded: excluded_now,
         stop: stop.clone(),
         setup: Arc::new(setup),
     };

@@ -2,9 +2,10 @@
 //!
 //! The sockets are put back when somebody takes them away. Everything ends together, and in time.
 
-use super::chain;
+use super::auditing;
+use super::chain::Chain;
 use super::flight::recorder::Recorder;
-use super::guard::{Guard, Installed, Status};
+use super::guard::{Guard, Report, Status};
 use super::health::serve::on_node;
 use super::health::{Check, router};
 use super::install;
@@ -19,7 +20,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -47,13 +48,17 @@ impl Serving {
         let setup = &shared.setup;
         let recorder = Recorder::start(&setup.target.data_dir, &setup.state_dir, shared.metrics.clone())
             .context("cannot start the flight recorder's thread")?;
-        let chain = chain::chain(shared).context("cannot take a place among this node's installers")?;
+        let chain = Chain::new(shared).context("cannot take a place among this node's installers")?;
         let (events, _) = broadcast::channel(BACKLOG);
         let (status, status_now) = watch::channel(Status::Starting);
         let mut tasks = JoinSet::new();
         tasks.spawn(answer(shared.clone(), recorder.clone()));
         tasks.spawn(listen(shared.clone(), recorder.clone(), events.clone()));
-        tasks.spawn(keep_chain(shared.clone(), chain, status));
+        let mended = Arc::new(Notify::new());
+        if setup.audits {
+            tasks.spawn(auditing::audit(shared.clone(), events.subscribe(), mended.clone()));
+        }
+        tasks.spawn(keep_chain(shared.clone(), chain, status, mended));
         tasks.spawn(tell_chain(shared.clone(), status_now));
         if let Some(address) = setup.metrics_address {
             let router = router(shared.health.clone(), shared.metrics.clone());
@@ -194,13 +199,19 @@ fn identity(path: &Path) -> Result<(u64, u64)> {
 }
 
 /// Publishes the chain, then guards it and follows what is wanted of it.
-async fn keep_chain(shared: Shared, chain: Arc<Installed>, status: watch::Sender<Status>) {
+async fn keep_chain(shared: Shared, chain: Chain, status: watch::Sender<Status>, mended: Arc<Notify>) {
     // Sockets are there by now: whoever is called by the new entry finds somebody to ask.
-    chain::publish(&shared, &chain).await;
-    let mut guard = Guard::of(chain.clone(), &shared.setup.target, shared.metrics.clone(), Box::new(chance));
+    chain.publish(&shared).await;
+    let mut guard =
+        Guard::of(chain.installed(), &shared.setup.target, shared.metrics.clone(), Box::new(chance));
     guard.proc = shared.setup.audits.then(|| shared.setup.proc.clone());
+    guard.tell = Box::new(move |report| {
+        if matches!(report, Report::Repaired { .. }) {
+            mended.notify_one();
+        }
+    });
     let stop = shared.stop.clone();
-    tokio::join!(guard.run(status, stop), chain::follow(shared, chain));
+    tokio::join!(guard.run(status, stop), chain.follow(&shared));
 }
 
 /// From 0 to 1; the keys of a map's hasher are drawn anew each time.
@@ -217,6 +228,9 @@ async fn tell_chain(shared: Shared, mut status: watch::Receiver<Status>) {
         if now.is_ready() {
             shared.health.ok(Check::Chain, condition.message);
             tell_plugin(&shared).await;
+            if shared.setup.audits {
+                auditing::prove(&shared).await;
+            }
         } else {
             shared.health.not_ok(Check::Chain, condition.message);
         }

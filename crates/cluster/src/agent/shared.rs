@@ -44,5 +44,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) config: watch::Receiver<Config>,
+    /// The namespaces left alone, as the configuration has them.
+    pub(crate) excluded: watch::Receiver<Vec<String>>,
     pub(crate) stop: CancellationToken,
 }

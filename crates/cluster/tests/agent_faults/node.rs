@@ -48,6 +48,11 @@ pub(crate) struct Started {
 impl Node {
     /// Directories, the main CNI's list, and no agent yet.
     pub(crate) fn new(name: &str, kubeconfig: &Path, patience: &str) -> Node {
+        Node::with(name, kubeconfig, patience, "Off")
+    }
+
+    /// The same, with an audit of this policy.
+    pub(crate) fn with(name: &str, kubeconfig: &Path, patience: &str, audit: &str) -> Node {
         let folder = std::env::temp_dir().join(format!("millrace-faults-{name}-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&folder));
         for part in ["net.d", "bin", "run", "data", "log"] {
@@ -61,6 +66,7 @@ impl Node {
             "excludeNamespaces": ["legacy"],
             "agentTimeout": patience,
             "install": { "platform": "kubeadm", "way": "in-place" },
+            "audit": { "policy": audit, "period": "30s" },
         });
         std::fs::write(folder.join("config.yaml"), config.to_string()).expect("it is ours");
         Node { folder, kubeconfig: kubeconfig.to_owned(), agents: Vec::new() }
@@ -161,13 +167,20 @@ pub(crate) struct Runtime {
 impl Runtime {
     /// Calls the installed plugin for `pod` in a namespace of its own, as a runtime does.
     pub(crate) fn start(&self, pod: &Pod) -> Started {
-        let namespace = Namespace::new();
+        self.start_in(pod, &Namespace::new())
+    }
+
+    /// The same, in this one.
+    pub(crate) fn start_in(&self, pod: &Pod, namespace: &Namespace) -> Started {
         let container = format!("{:064x}", START.fetch_add(1, Ordering::Relaxed));
         let input = self.request(pod);
         let mut command = Command::new(self.folder.join("bin/millrace-cni"));
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.envs([("CNI_COMMAND", "ADD"), ("CNI_IFNAME", "eth0"), ("CNI_CONTAINERID", &container)]);
-        command.env("CNI_NETNS", namespace.path()).env("CNI_PATH", self.folder.join("bin"));
+        // A runtime's name for a namespace outlasts the process that made it, so the audit believes it.
+        let netns = self.folder.join(format!("netns-{container}"));
+        std::os::unix::fs::symlink(namespace.path(), &netns).expect("the folder is ours");
+        command.env("CNI_NETNS", netns).env("CNI_PATH", self.folder.join("bin"));
         command.env("CNI_ARGS", pod.arguments());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let began = Instant::now();
@@ -183,7 +196,7 @@ impl Runtime {
         Started {
             code,
             message: format!("{} {}", text("msg"), text("details")),
-            redirected: has_rules(&namespace),
+            redirected: rules(namespace) > 0,
             took,
         }
     }
@@ -236,10 +249,11 @@ fn millrace_cni() -> PathBuf {
     millrace_rig::plugin::plugin(beside)
 }
 
-fn has_rules(namespace: &Namespace) -> bool {
+/// How many rules of our chains are in a namespace.
+pub(crate) fn rules(namespace: &Namespace) -> usize {
     let netns = NetNs::open(&namespace.path()).expect("the namespace is there");
     let found = backend::inspect(&netns).expect("its rules can be read");
-    found.iter().any(|(_, observed)| observed.chains.values().any(|rules| !rules.is_empty()))
+    found.iter().flat_map(|(_, observed)| observed.chains.values()).map(Vec::len).sum()
 }
 
 /// The API server's side: what an operator and the scheduler did.

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 #[must_use = "the lock is held only while this lives"]
 pub(crate) struct Lock {
-    _file: File,
+    path: PathBuf,
+    file: File,
 }
 
 /// Why the lock was not got.
@@ -68,10 +69,19 @@ impl Lock {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             locked => locked.map_err(|errno| failed(errno.into()))?,
         }
+        // Whoever wiped the directory in between took the name away: a lock without one keeps nobody out.
+        if !is_at(&file, &path) {
+            return Ok(None);
+        }
         // Only told to people; the lock is the kernel's.
         let told = file.set_len(0).and_then(|()| file.rewind());
         told.and_then(|()| writeln!(file, "{who} (process {})", std::process::id())).map_err(failed)?;
-        Ok(Some(Lock { _file: file }))
+        Ok(Some(Lock { path, file }))
+    }
+
+    /// Whether it keeps others out: not when its file was removed, or another one has its name.
+    pub(crate) fn is_known(&self) -> bool {
+        is_at(&self.file, &self.path)
     }
 
     /// Takes the lock of `state_dir`, waiting at most `patience` for it.
@@ -89,6 +99,12 @@ impl Lock {
             let _ = poll(&mut [], Some(&GLANCE));
         }
     }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |facts: std::fs::Metadata| (facts.dev(), facts.ino());
+    let (ours, named) = (file.metadata().map(identity), std::fs::metadata(path).map(identity));
+    matches!((ours, named), (Ok(ours), Ok(named)) if ours == named)
 }
 
 fn holder(path: &Path) -> String {
@@ -113,6 +129,19 @@ mod tests {
         assert!(error.to_string().contains("held by first (process"), "{error}");
         drop(first);
         let _second = Lock::take(&folder, "second", Duration::from_secs(30)).expect("free again");
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+    /// As when somebody wipes /run/millrace under an agent that serves.
+    #[test]
+    fn a_lock_whose_file_was_taken_away_keeps_nobody_out_and_says_so() {
+        let folder = std::env::temp_dir().join(format!("millrace-lock-wiped-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let first = Lock::try_take(&folder, "first").expect("a lock").expect("free");
+        assert!(first.is_known());
+        std::fs::remove_dir_all(&folder).expect("it can be wiped");
+        assert!(!first.is_known(), "its name is gone");
+        let second = Lock::try_take(&folder, "second").expect("a lock").expect("free by name");
+        assert!(second.is_known() && !first.is_known(), "the name is another's");
         let _ = std::fs::remove_dir_all(&folder);
     }
 }

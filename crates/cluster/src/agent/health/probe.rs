@@ -202,6 +202,21 @@ mod tests {
         assert_eq!(left, [stale], "an agent takes its socket with it");
     }
 
+    /// As when somebody wipes /run/millrace: a kubelet must not end an agent that is well.
+    #[test]
+    fn an_agent_whose_socket_was_taken_away_makes_another() {
+        let folder = Folder::new("wiped");
+        let health = Health::new(&[Check::Watch]);
+        let _agent = Agent::start(&folder.0, health);
+        assert_eq!(probe(&folder.0, Question::Live, None), (true, "live\n".to_owned()));
+        std::fs::remove_dir_all(&folder.0).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while !probe(&folder.0, Question::Live, None).0 {
+            assert!(std::time::Instant::now() < deadline, "it answers again");
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
     fn what_dead_agents_left_is_removed_once_it_is_old() {
         let folder = Folder::new("sweep");

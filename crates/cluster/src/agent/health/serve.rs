@@ -5,7 +5,7 @@
 use crate::http::{self, Limits};
 use axum::Router;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::net::UnixListener;
@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 const FLAG: &str = "--metrics-address";
 /// How long until an address that could not be had is tried again: the agent before us may be about to leave it.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How often the process's own socket is looked for, should somebody have wiped the directory.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A process's own socket. Its file goes with it.
 pub(crate) struct Own {
@@ -38,12 +40,47 @@ impl Own {
         &self.path
     }
 
-    /// Serves until `stop`.
+    /// Serves until `stop`, on a new socket whenever the name is gone or another's: a kubelet would end an agent that it
+    /// cannot ask.
     pub(crate) async fn serve(self, router: Router, stop: CancellationToken) {
-        http::serve(self.listener, router, Limits::default(), stop).await;
+        let Own { mut listener, path } = self;
+        loop {
+            let own = identity(&path);
+            let ours = stop.child_token();
+            let serving = http::serve(listener, router.clone(), Limits::default(), ours.clone());
+            let renewed = async {
+                loop {
+                    sleep(LOOK).await;
+                    if identity(&path) != own
+                        && let Some(renewed) = renew(&path)
+                    {
+                        return renewed;
+                    }
+                }
+            };
+            tokio::pin!(serving);
+            tokio::select! {
+                () = &mut serving => break,
+                renewed = renewed => listener = renewed,
+            }
+            // What is under way on the old one ends by itself, and nobody new finds it.
+            ours.cancel();
+        }
         // A name that is gone already is what we want.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = std::fs::remove_file(&path);
     }
+}
+
+fn renew(path: &Path) -> Option<UnixListener> {
+    let folder = path.parent()?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).ok()?;
+    let listener = http::bind_unix(path).ok()?;
+    tracing::warn!(socket = %path.display(), "this agent's own socket was taken away; it is there again");
+    Some(listener)
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// Serves on the node's address until `stop`, trying again while another process has it.

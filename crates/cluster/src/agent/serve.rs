@@ -32,6 +32,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const BREATH: Duration = Duration::from_millis(100);
 /// The longest datagram: an event's message is bounded at 4 KiB, which JSON may write six times as long.
 const LONGEST_EVENT: usize = 64 << 10;
+/// The most datagrams that wait in a socket: net.unix.max_dgram_qlen is 10, or 512 where systemd raises it.
+const MOST_QUEUED: usize = 4096;
 
 /// Opens the socket for questions at `path`.
 pub(crate) fn listen(path: &Path) -> Result<UnixListener> {
@@ -93,22 +95,31 @@ pub(crate) async fn serve<A, F>(
     let _ = tokio::time::timeout(GRACE, async { while open.join_next().await.is_some() {} }).await;
 }
 
-/// Hands every event to `hear` until `stop`.
+/// Hands every event to `hear` until `stop`, and then those that were sent before.
 pub(crate) async fn hear(socket: UnixDatagram, stop: CancellationToken, mut hear: impl FnMut(Event)) {
     let mut buffer = vec![0; LONGEST_EVENT];
+    let mut heard = |datagram: &[u8]| match Event::read(datagram) {
+        Ok(event) => hear(event),
+        Err(error) => tracing::warn!("an event is not counted: {error}"),
+    };
     loop {
         let received = tokio::select! {
             received = socket.recv(&mut buffer) => received,
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
         };
-        match received.map(|length| Event::read(&buffer[..length])) {
-            Ok(Ok(event)) => hear(event),
-            Ok(Err(error)) => tracing::warn!("an event is not counted: {error}"),
+        match received {
+            Ok(length) => heard(&buffer[..length]),
             Err(error) => {
                 tracing::error!("receive an event: {error}");
                 tokio::time::sleep(BREATH).await;
             }
         }
+    }
+    // Whoever sent these will not send them again. More than the kernel queues are of who keeps sending.
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..MOST_QUEUED {
+        let Ok(length) = socket.recv(&mut buffer) else { return };
+        heard(&buffer[..length]);
     }
 }
 

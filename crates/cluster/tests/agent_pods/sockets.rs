@@ -269,3 +269,22 @@ fn events_are_heard_and_nonsense_is_not() {
         hearing.await.unwrap();
     });
 }
+
+#[test]
+fn events_that_were_sent_before_the_end_are_heard() {
+    let place = Place::new();
+    let path = place.0.join("events.sock");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let socket = receive(&path).unwrap();
+        for verb in ["ADD", "CHECK", "DEL"] {
+            socket::tell(&path, &Event { verb: verb.into(), ..Event::default() }.write());
+        }
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let mut verbs = Vec::new();
+        let hearing = hear(socket, stop, |event| verbs.push(event.verb));
+        tokio::time::timeout(PATIENCE, hearing).await.expect("it ends");
+        assert_eq!(verbs, ["ADD", "CHECK", "DEL"]);
+    });
+}

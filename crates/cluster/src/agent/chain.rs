@@ -4,6 +4,7 @@
 
 use super::guard::Installed;
 use super::install::{self, Change, Error, Target};
+use super::pods::Enrolled;
 use super::shared::Shared;
 use anyhow::Result;
 use millrace_core::cni::Entry;
@@ -74,19 +75,11 @@ impl Chain {
     }
 
     /// Says anew what is wanted; whether that is something new.
-    ///
-    /// The hint grows at once and shrinks only when it has to be written anyway: a namespace too many costs a question, one
-    /// too few a pod that starts unprotected.
     fn renew(&self, shared: &Shared) -> bool {
         let mut target = locked(&self.target);
         let mut entry = shared.config.borrow().entry.clone();
-        entry.enrolled_namespaces = target.wish.entry.enrolled_namespaces.clone();
-        if let Some(now) = shared.pods.enrolled().borrow().clone() {
-            let covered = |known: &Vec<String>| now.iter().all(|name| known.contains(name));
-            if !entry.enrolled_namespaces.as_ref().is_some_and(covered) {
-                entry.enrolled_namespaces = Some(now);
-            }
-        }
+        let published = target.wish.entry.enrolled_namespaces.clone();
+        entry.enrolled_namespaces = hint(published, &shared.pods.enrolled().borrow());
         let entry = install::command::entry(Path::new(&self.base.wish.entry.state_dir), &entry);
         let is_new = entry != target.wish.entry;
         target.wish.entry = entry;
@@ -119,6 +112,20 @@ impl Chain {
     }
 }
 
+/// The hint that follows the one before. It grows at once and shrinks only when it has to be written anyway: a namespace too
+/// many costs a question, one too few a pod that starts unprotected. While nothing is known it stays; when there are too many
+/// for one, none is right, and each pod is asked for.
+fn hint(before: Option<Vec<String>>, enrolled: &Enrolled) -> Option<Vec<String>> {
+    match enrolled {
+        Enrolled::Unknown => before,
+        Enrolled::TooMany => None,
+        Enrolled::These(all) => {
+            let covers = |known: &Vec<String>| all.iter().all(|name| known.contains(name));
+            before.filter(covers).or_else(|| Some(all.clone()))
+        }
+    }
+}
+
 fn locked(target: &Mutex<Target>) -> MutexGuard<'_, Target> {
     target.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -132,4 +139,30 @@ fn published(target: &Target) -> Result<Option<Vec<String>>> {
     let auxiliary = seen.auxiliary.iter().filter_map(|(_, text)| serde_json::from_str(text.as_ref()?).ok());
     let ours = ours.chain(auxiliary);
     Ok(ours.filter_map(|entry| Entry::of(&entry).0.enrolled_namespaces).next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(before: Option<&str>, enrolled: &Enrolled, after: Option<&str>) {
+        let list = |names: &str| names.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(hint(before.map(list), enrolled), after.map(list), "{before:?} meets {enrolled:?}");
+    }
+
+    #[test]
+    fn a_hint_never_lacks_a_namespace_that_is_known() {
+        let these = |names: &str| Enrolled::These(names.split_whitespace().map(str::to_owned).collect());
+        check(None, &Enrolled::Unknown, None);
+        check(Some("a"), &Enrolled::Unknown, Some("a"));
+        check(None, &these(""), Some(""));
+        check(Some("a"), &these("a b"), Some("a b"));
+        // It shrinks with the next that has to be written.
+        check(Some("a b"), &these("b"), Some("a b"));
+        check(Some("a b"), &these("b c"), Some("b c"));
+        // What an earlier one named is not all any more.
+        check(Some("a"), &Enrolled::TooMany, None);
+        check(None, &Enrolled::TooMany, None);
+    }
 }

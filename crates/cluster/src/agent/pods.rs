@@ -39,7 +39,7 @@ struct Inner {
     metrics: Metrics,
     store: Mutex<Store>,
     changes: broadcast::Sender<Change>,
-    enrolled: signal::Sender<Option<Vec<String>>>,
+    enrolled: signal::Sender<Enrolled>,
     synced: signal::Sender<bool>,
     /// Rings when connections are to be tried again now.
     doubt: signal::Sender<u64>,
@@ -49,11 +49,24 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Store {
     pods: HashMap<String, Arc<Known>>,
-    /// Namespaces that are injected by their labels; nothing until they were listed, and when they are too many.
+    /// Namespaces that are injected by their labels; nothing until they were listed.
     spaces: Option<BTreeSet<String>>,
+    /// Whether there are more of them than are kept.
+    too_many: bool,
     trouble: Option<Trouble>,
     /// When the watches were last told to connect anew.
     reconnected: Option<Instant>,
+}
+
+/// Which namespaces have pods of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Enrolled {
+    /// Not all was listed yet.
+    Unknown,
+    /// More than a hint may name: without one, every pod whose annotations are unknown is asked for.
+    TooMany,
+    /// These, sorted.
+    These(Vec<String>),
 }
 
 /// Why nothing new is heard.
@@ -83,7 +96,7 @@ impl Pods {
             metrics,
             store: Mutex::default(),
             changes: broadcast::Sender::new(BACKLOG),
-            enrolled: signal::Sender::new(None),
+            enrolled: signal::Sender::new(Enrolled::Unknown),
             synced: signal::Sender::new(false),
             doubt: signal::Sender::new(0),
             gets: Semaphore::new(MOST_GETS),
@@ -115,9 +128,8 @@ impl Pods {
         self.0.changes.subscribe()
     }
 
-    /// Namespaces with pods of the mesh, sorted: by their labels, or because such a pod is on this node. Nothing while it
-    /// is not known, and when they are too many for a hint.
-    pub(crate) fn enrolled(&self) -> signal::Receiver<Option<Vec<String>>> {
+    /// Namespaces with pods of the mesh: by their labels, or because such a pod is on this node.
+    pub(crate) fn enrolled(&self) -> signal::Receiver<Enrolled> {
         self.0.enrolled.subscribe()
     }
 
@@ -182,13 +194,16 @@ impl Pods {
     }
 
     fn enlist(&self, all: BTreeSet<String>) {
-        self.store().spaces = Some(all);
+        {
+            let mut store = self.store();
+            (store.spaces, store.too_many) = (Some(all), false);
+        }
         self.enrol();
     }
 
     fn enlist_one(&self, name: &str, is_enrolled: bool) {
         {
-            let spaces = &mut self.store().spaces;
+            let Store { spaces, too_many, .. } = &mut *self.store();
             let Some(all) = spaces else { return };
             if is_enrolled {
                 all.insert(name.to_owned());
@@ -201,6 +216,7 @@ impl Pods {
                     "more than {MOST_LISTED} namespaces are injected; runtimes that pass no annotations ask for each pod"
                 );
                 *spaces = None;
+                *too_many = true;
             }
         }
         self.enrol();
@@ -209,7 +225,7 @@ impl Pods {
     /// Says which namespaces are enrolled, if that is another answer than before.
     fn enrol(&self) {
         let synced = *self.0.synced.borrow();
-        let now = enrolled(&self.store()).filter(|_| synced);
+        let now = if synced { enrolled(&self.store()) } else { Enrolled::Unknown };
         self.0.enrolled.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;
@@ -235,11 +251,18 @@ impl Trouble {
     }
 }
 
-fn enrolled(store: &Store) -> Option<Vec<String>> {
+fn enrolled(store: &Store) -> Enrolled {
+    if store.too_many {
+        return Enrolled::TooMany;
+    }
+    let Some(spaces) = &store.spaces else { return Enrolled::Unknown };
     let meshed = store.pods.values().filter(|known| facts::is_meshed(&known.pod));
     let mut all: BTreeSet<&str> = meshed.map(|known| known.pod.namespace.as_str()).collect();
-    all.extend(store.spaces.as_ref()?.iter().map(String::as_str));
-    (all.len() <= MOST_ENROLLED).then(|| all.into_iter().map(str::to_owned).collect())
+    all.extend(spaces.iter().map(String::as_str));
+    match all.len() {
+        0..=MOST_ENROLLED => Enrolled::These(all.into_iter().map(str::to_owned).collect()),
+        _ => Enrolled::TooMany,
+    }
 }
 
 fn key(namespace: &str, name: &str) -> String {

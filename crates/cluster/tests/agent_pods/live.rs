@@ -1,6 +1,6 @@
 //! The watch and its answers, against a real API server: steady, outrun, away, restarted, compacted, with another token.
 
-use super::{Change, Pods};
+use super::{Change, Enrolled, MOST_ENROLLED, Pods, Store, enrolled};
 use crate::agent::client::{Access, Link};
 use crate::agent::metrics::Metrics;
 use millrace_core::ask::{Answer, Question};
@@ -9,6 +9,7 @@ use millrace_core::policy::Reason;
 use millrace_core::stamp::{self, Stamp};
 use millrace_rig::apiserver::Apiserver;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::sync::watch as signal;
@@ -165,7 +166,7 @@ fn tells_of_changes_and_of_enrolled_namespaces() {
         let scene = Scene::new(&api.kubeconfig(), "n3").await;
         let mut enrolled = scene.pods.enrolled();
         let mut is = async |expected: &[&str]| {
-            let right = |now: &Option<Vec<String>>| now.as_ref().is_some_and(|now| now == expected);
+            let right = |now: &Enrolled| matches!(now, Enrolled::These(now) if now == expected);
             let done = timeout(PATIENCE, enrolled.wait_for(right)).await.map(drop);
             done.unwrap_or_else(|_| panic!("{expected:?} are enrolled"));
         };
@@ -279,6 +280,19 @@ fn an_agent_without_rights_says_which_it_needs() {
         let answer = pods.answer(&question, Instant::now() + PATIENCE).await;
         let said = try_again(answer);
         assert!(said.contains("give its service account get, list and watch on pods"), "{said}");
-        assert_eq!(*pods.enrolled().borrow(), None);
+        assert_eq!(*pods.enrolled().borrow(), Enrolled::Unknown);
     });
+}
+
+#[test]
+fn too_many_namespaces_are_not_the_same_as_unknown_ones() {
+    let names = |count: usize| Some((0..count).map(|n| format!("n{n:05}")).collect());
+    let check = |spaces: Option<BTreeSet<String>>, too_many: bool| {
+        enrolled(&Store { spaces, too_many, ..Store::default() })
+    };
+    assert_eq!(check(None, false), Enrolled::Unknown);
+    assert_eq!(check(None, true), Enrolled::TooMany);
+    assert_eq!(check(names(2), false), Enrolled::These(vec!["n00000".into(), "n00001".into()]));
+    assert!(matches!(check(names(MOST_ENROLLED), false), Enrolled::These(all) if all.len() == MOST_ENROLLED));
+    assert_eq!(check(names(MOST_ENROLLED + 1), false), Enrolled::TooMany);
 }

@@ -26,6 +26,8 @@ const OUTRUN: Duration = Duration::from_millis(200);
 const FIRST_LIST: Duration = Duration::from_secs(3);
 /// One GET; a server that works takes milliseconds. Two must fit into what a plugin waits by default.
 const GET: Duration = Duration::from_secs(2);
+/// Before a server that wants to be asked later is asked again.
+const BREATH: Duration = Duration::from_millis(500);
 /// Between two doubts about the watches' connections.
 const CALM: Duration = Duration::from_secs(5);
 
@@ -134,6 +136,11 @@ impl Pods {
                          list and watch on pods",
                         status.message
                     )));
+                }
+                // It has too much to do, or is starting.
+                kube::Error::Api(status) if matches!(status.code, 429 | 503 | 504) => {
+                    last = chain(&error);
+                    let _ = timeout_at(deadline.into(), tokio::time::sleep(BREATH)).await;
                 }
                 kube::Error::Api(_) if !is_unauthorized(&error) => {
                     return Err(self.unreachable(&name, &chain(&error)));

@@ -34,6 +34,7 @@ use install::{Way, command};
 use millrace_core::repair::Act;
 use shared::Setup;
 use std::io::Write;
+use std::path::PathBuf;
 
 /// Runs the agent, or what it was told to do instead; whether all is well.
 pub(crate) fn run(args: &Agent, out: &mut impl Write) -> Result<bool> {
@@ -49,7 +50,7 @@ pub(crate) fn run(args: &Agent, out: &mut impl Write) -> Result<bool> {
         return command::run(&args, &config.entry, out);
     }
     start_logging(&args.serve.log, variable)?;
-    run::run(setup(&args, config, variable("NODE_NAME"))?)?;
+    run::run(setup(&args, config, variable)?)?;
     Ok(true)
 }
 
@@ -92,9 +93,9 @@ fn settle(args: &Agent, config: &Config, pod: Option<String>) -> Result<Agent> {
     })
 }
 
-fn setup(args: &Agent, config: Config, node_name: Option<String>) -> Result<Setup> {
+fn setup(args: &Agent, config: Config, variable: impl Fn(&str) -> Option<String>) -> Result<Setup> {
     let Serve { node, kubeconfig, metrics_address, proc, log: _ } = args.serve.clone();
-    let node = node.or(node_name).context(
+    let node = node.or_else(|| variable("NODE_NAME")).context(
         "which node is this? name it by --node, or let NODE_NAME hold the pod's spec.nodeName (downward API)",
     )?;
     let metrics_address = match metrics_address.as_str() {
@@ -107,6 +108,8 @@ fn setup(args: &Agent, config: Config, node_name: Option<String>) -> Result<Setu
     let audits = config.audit.act != Act::Off;
     let (places, target) = command::target(&args.places, &args.install, &config.entry)?;
     places.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    let own_socket = variable(health::probe::VARIABLE).map(PathBuf::from);
+    let unnamed = || health::serve::unnamed(&args.places.state_dir.join("agents"));
     Ok(Setup {
         node,
         access: kubeconfig.map_or(Access::InCluster, Access::Kubeconfig),
@@ -115,6 +118,7 @@ fn setup(args: &Agent, config: Config, node_name: Option<String>) -> Result<Setu
         target,
         installer: command::installer(&args.install),
         state_dir: args.places.state_dir.clone(),
+        own_socket: own_socket.unwrap_or_else(unnamed),
         metrics_address,
         audits,
         proc,

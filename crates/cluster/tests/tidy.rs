@@ -123,7 +123,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // What is printed depends on flags alone.
     (
         "cluster::print",
-        &["cluster::args::print", "cluster::cli{Outcome}", "cluster::print::*", "cluster::print"],
+        &[
+            "cluster::args::print",
+            "cluster::cli{Outcome}",
+            "cluster::print::*",
+            "cluster::print",
+            "cluster::agent::health::probe{VARIABLE}",
+        ],
     ),
     // What all roles share.
     ("cluster::http", &[]),

@@ -44,7 +44,7 @@ async fn live(setup: Setup) -> Result<()> {
     let mut checks = vec![Check::Watch, Check::Chain, Check::Plugin];
     checks.extend(setup.audits.then_some(Check::SelfTest));
     let health = Health::new(&checks);
-    let own = Own::bind(&setup.state_dir.join("agents"), SystemTime::now())?;
+    let own = Own::bind(setup.own_socket.clone(), SystemTime::now())?;
     tracing::info!(node = setup.node, version = env!("CARGO_PKG_VERSION"), socket = %own.path().display(), "started");
 
     let link = Link::new(setup.access.clone()).await.context("cannot prepare the way to the API server")?;

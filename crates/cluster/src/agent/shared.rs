@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     /// Who installs.
     pub(crate) installer: String,
     pub(crate) state_dir: PathBuf,
+    /// Where this process alone is asked for its health.
+    pub(crate) own_socket: PathBuf,
     /// Where health and metrics are served on the node, if they are.
     pub(crate) metrics_address: Option<SocketAddr>,
     /// Whether this agent has the privileges to look into pods, and is to use them.

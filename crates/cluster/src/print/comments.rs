@@ -91,7 +91,7 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
     ),
     (
         "DaemonSet/spec/template/spec/containers/agent/livenessProbe",
-        "Each process answers on a socket of its own, so during an upgrade both agents are seen apart.",
+        "Each pod's agent answers on a socket of its own, so during an upgrade both agents are seen apart.",
     ),
     (
         "DaemonSet/spec/template/spec/containers/agent/securityContext/capabilities/add/NET_ADMIN",

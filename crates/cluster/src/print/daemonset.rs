@@ -3,6 +3,7 @@
 //! Pure. The zero profile has no capability at all; the audit profile adds three, each with a use.
 
 use super::words::{AGENT, Words, labels, map, mark, meta, selector};
+use crate::agent::health::probe::VARIABLE;
 use crate::args::print::Profile;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
@@ -26,6 +27,9 @@ const METRICS_PORT: &str = "15094";
 const AUDIT_CAPABILITIES: [&str; 3] = ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"];
 /// Where the configuration is inside the container.
 const CONFIG_DIR: &str = "/etc/millrace";
+
+/// Where a pod's agent, and nobody else, is asked for its health.
+const PROBE_SOCKET: &str = "/run/millrace/agents/$(POD_NAME).sock";
 
 /// One directory of the node in the agent's pod, at the same path.
 struct Mount<'a> {
@@ -52,6 +56,8 @@ pub(crate) fn daemon_set(words: &Words, profile: Profile) -> DaemonSet {
     let mut agent = container(words, profile, &mounts);
     let config = format!("--config={CONFIG_DIR}/agent.yaml");
     agent.args = Some(vec!["agent".into(), config, format!("--metrics-address={METRICS}")]);
+    // After the name that it is made of.
+    agent.env.get_or_insert_default().push(variable(VARIABLE, PROBE_SOCKET));
     agent.liveness_probe = Some(probe("live", 10, 3));
     agent.readiness_probe = Some(probe("ready", 5, 3));
     agent.startup_probe = Some(probe("live", 1, 60));
@@ -225,6 +231,10 @@ fn probe(question: &str, period: i32, failures: i32) -> Probe {
         timeout_seconds: Some(5),
         ..Probe::default()
     }
+}
+
+fn variable(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.into(), value: Some(value.into()), ..EnvVar::default() }
 }
 
 fn field(name: &str, path: &str) -> EnvVar {

@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-/// The environment variable that names the socket, where no flag does.
-const VARIABLE: &str = "MILLRACE_PROBE_SOCKET";
+/// The environment variable that names the agent's own socket, to the agent and to whoever asks it.
+pub(crate) const VARIABLE: &str = "MILLRACE_PROBE_SOCKET";
 /// The longest answer that is read.
 const LONGEST: u64 = 64 << 10;
 /// The most sockets that are tried: there are two agents during an upgrade.
@@ -160,7 +160,7 @@ mod tests {
             let thread = std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
-                    let own = serve::Own::bind(&folder, SystemTime::now()).unwrap();
+                    let own = serve::Own::bind(serve::unnamed(&folder), SystemTime::now()).unwrap();
                     said.send(()).unwrap();
                     own.serve(router(health, Metrics::new("0.0.0")), token).await;
                 });
@@ -225,10 +225,10 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _inside = runtime.enter();
-        let young = serve::Own::bind(&folder.0, SystemTime::now()).unwrap();
+        let young = serve::Own::bind(folder.0.join("young.sock"), SystemTime::now()).unwrap();
         assert!(dead.exists());
         let later = SystemTime::now() + Duration::from_secs(60);
-        let own = serve::Own::bind(&folder.0, later).unwrap();
+        let own = serve::Own::bind(folder.0.join("own.sock"), later).unwrap();
         assert!(!dead.exists() && own.path().exists());
         drop(young);
     }

@@ -26,12 +26,13 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    /// Listens in `folder`, which is made when it is not there; what dead agents left there is removed.
-    pub(crate) fn bind(folder: &Path, now: SystemTime) -> Result<Own, http::Error> {
-        let path = folder.join(own_name());
-        let failed = |cause| http::Error::Socket { path: path.clone(), cause };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        sweep(folder, now);
+    /// Listens at `path`, in a folder that is made when it is not there; what dead agents left there is removed.
+    pub(crate) fn bind(path: PathBuf, now: SystemTime) -> Result<Own, http::Error> {
+        if let Some(folder) = path.parent() {
+            let failed = |cause| http::Error::Socket { path: path.clone(), cause };
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+            sweep(folder, now);
+        }
         Ok(Own { listener: http::bind_unix(&path)?, path })
     }
 
@@ -106,10 +107,10 @@ pub(crate) async fn on_node(address: SocketAddr, router: Router, stop: Cancellat
     }
 }
 
-/// The name of this process's socket. Agents of two pods share the directory and may both be process 1, each of its own
-/// process namespace, so the namespace is in the name.
-fn own_name() -> String {
-    format!("{}-{}.sock", namespace(), std::process::id())
+/// The name of this process's socket in `folder`, where nobody gave it one. Agents of two pods share the directory and may
+/// both be process 1, each of its own process namespace, so the namespace is in the name.
+pub(crate) fn unnamed(folder: &Path) -> PathBuf {
+    folder.join(format!("{}-{}.sock", namespace(), std::process::id()))
 }
 
 /// The number of this process's own process namespace; 0 where there is no `/proc` to tell.

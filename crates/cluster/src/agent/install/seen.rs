@@ -66,7 +66,9 @@ pub(crate) fn survey(
     let mut seen = Seen { memory: Memory::load(data_dir)?, ..Seen::default() };
     seen.bin_dir = bin_dirs.iter().find(|folder| folder.is_dir()).cloned().unwrap_or_default();
     for folder in bin_dirs {
-        seen.plugins.extend(names(folder)?.into_iter().filter(|name| folder.join(name).is_file()));
+        // A link may lead where only the node's own view reaches (k3s has all its plugins so).
+        let is_there = |path: PathBuf| path.is_file() || path.is_symlink();
+        seen.plugins.extend(names(folder)?.into_iter().filter(|name| is_there(folder.join(name))));
     }
     (seen.lists, seen.others) = lists(conf_dir)?;
     let named = || seen.lists.iter().find_map(auxiliary_chain);
@@ -213,6 +215,18 @@ mod tests {
         ] {
             assert_eq!(is_list(name), is, "{name}");
         }
+    }
+
+    #[test]
+    fn a_plugin_may_be_a_link_to_where_only_the_node_sees() {
+        let folder = std::env::temp_dir().join(format!("millrace-seen-{}", std::process::id()));
+        let bin = folder.join("bin");
+        fs::create_dir_all(bin.join("directory")).unwrap();
+        fs::write(bin.join("file"), "").unwrap();
+        std::os::unix::fs::symlink("/nonexistent/cni", bin.join("link")).unwrap();
+        let seen = survey(&folder.join("net.d"), &[bin], &folder, None);
+        let _ = fs::remove_dir_all(&folder);
+        assert_eq!(seen.unwrap().plugins, BTreeSet::from(["file".to_owned(), "link".to_owned()]));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod node;
 mod pod;
+mod zero;
 
 use millrace_rig::absent::not_run;
 use millrace_rig::apiserver::Apiserver;

@@ -23,12 +23,13 @@ use std::time::{Duration, Instant};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The list of the node's main CNI, before anybody came.
-const LIST: &str = r#"{"cniVersion":"1.0.0","name":"test","plugins":[{"type":"main"}]}"#;
+pub(crate) const LIST: &str = r#"{"cniVersion":"1.0.0","name":"test","plugins":[{"type":"main"}]}"#;
 
 /// A node with its agent.
 pub(crate) struct Node {
     folder: PathBuf,
     kubeconfig: PathBuf,
+    bare: bool,
     agents: Vec<Child>,
 }
 
@@ -69,7 +70,54 @@ impl Node {
             "audit": { "policy": audit, "period": "30s" },
         });
         std::fs::write(folder.join("config.yaml"), config.to_string()).expect("it is ours");
-        Node { folder, kubeconfig: kubeconfig.to_owned(), agents: Vec::new() }
+        Node { folder, kubeconfig: kubeconfig.to_owned(), bare: false, agents: Vec::new() }
+    }
+
+    /// Whatever of ours is run from now on is root without any capability; the runtime is not ours.
+    pub(crate) fn without_capabilities(mut self) -> Node {
+        self.bare = true;
+        self
+    }
+
+    /// The program itself, as this node runs it.
+    fn program(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_millrace");
+        if !self.bare {
+            return Command::new(program);
+        }
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "--ambient-caps=-all",
+            "--no-new-privs",
+            "--",
+        ]);
+        command.arg(program);
+        command
+    }
+
+    /// Runs the program with `args`, and with `places`: flags, and after each a part of the node's folder. Whether it is
+    /// content, and what it said.
+    pub(crate) fn millrace(&self, args: &[&str], places: &[(&str, &str)]) -> (bool, String) {
+        let mut command = self.program();
+        command.args(args);
+        for (flag, part) in places {
+            command.arg(flag).arg(self.folder.join(part));
+        }
+        let said = command.stdin(Stdio::null()).output().expect("millrace runs");
+        let text = [said.stdout, said.stderr].concat();
+        (said.status.success(), String::from_utf8(text).expect("it says text"))
+    }
+
+    /// The node's directories: `net.d`, `bin`, `run` and `data`.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The process of the agent that was started last.
+    pub(crate) fn agent(&self) -> u32 {
+        self.agents.last().expect("an agent was started").id()
     }
 
     /// Starts one more agent and waits until it is ready.
@@ -77,7 +125,7 @@ impl Node {
         let number = START.fetch_add(1, Ordering::Relaxed);
         let log = File::create(self.folder.join(format!("log/agent-{number}"))).expect("it is ours");
         let path = |part: &str| self.folder.join(part);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        let mut command = self.program();
         command.arg("agent").args(["--node", "node1", "--metrics-address", "none"]);
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         command.arg("--config").arg(path("config.yaml"));
@@ -98,13 +146,13 @@ impl Node {
         }
     }
 
-    /// Whether the agent with this pid says that it is.
-    fn is_ready(&self, pid: u32) -> bool {
+    /// Whether the agent with this pid says that it is ready.
+    pub(crate) fn is_ready(&self, pid: u32) -> bool {
         let own = format!("-{pid}.sock");
         let sockets = std::fs::read_dir(self.folder.join("run/agents")).into_iter().flatten().flatten();
         let mut own = sockets.filter(|socket| socket.file_name().to_string_lossy().ends_with(&own));
         own.next().is_some_and(|socket| {
-            let mut probe = Command::new(env!("CARGO_BIN_EXE_millrace"));
+            let mut probe = self.program();
             probe.args(["agent", "probe", "ready", "--socket"]).arg(socket.path());
             probe.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
         })
@@ -172,14 +220,21 @@ impl Runtime {
 
     /// The same, in this one.
     pub(crate) fn start_in(&self, pod: &Pod, namespace: &Namespace) -> Started {
-        let container = format!("{:064x}", START.fetch_add(1, Ordering::Relaxed));
+        self.call("ADD", pod, START.fetch_add(1, Ordering::Relaxed), namespace)
+    }
+
+    /// Calls the installed plugin to `act` for the container of this number of `pod`, in `namespace`.
+    pub(crate) fn call(&self, act: &str, pod: &Pod, container: usize, namespace: &Namespace) -> Started {
+        let container = format!("{container:064x}");
         let input = self.request(pod);
         let mut command = Command::new(self.folder.join("bin/millrace-cni"));
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command.envs([("CNI_COMMAND", "ADD"), ("CNI_IFNAME", "eth0"), ("CNI_CONTAINERID", &container)]);
+        command.envs([("CNI_COMMAND", act), ("CNI_IFNAME", "eth0"), ("CNI_CONTAINERID", &container)]);
         // A runtime's name for a namespace outlasts the process that made it, so the audit believes it.
         let netns = self.folder.join(format!("netns-{container}"));
-        std::os::unix::fs::symlink(namespace.path(), &netns).expect("the folder is ours");
+        if !netns.is_symlink() {
+            std::os::unix::fs::symlink(namespace.path(), &netns).expect("the folder is ours");
+        }
         command.env("CNI_NETNS", netns).env("CNI_PATH", self.folder.join("bin"));
         command.env("CNI_ARGS", pod.arguments());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -188,7 +243,9 @@ impl Runtime {
         child.stdin.take().expect("it is a pipe").write_all(&input).expect("the plugin reads");
         let ended = child.wait_with_output().expect("it is a child of ours");
         let took = began.elapsed();
-        let said: Value = serde_json::from_slice(&ended.stdout)
+        // A DEL that went well has nothing to say.
+        let said = if ended.stdout.is_empty() { b"{}".as_slice() } else { &ended.stdout };
+        let said: Value = serde_json::from_slice(said)
             .unwrap_or_else(|error| panic!("not JSON ({error}): {}", String::from_utf8_lossy(&ended.stdout)));
         let code =
             if ended.status.success() { 0 } else { said["code"].as_u64().expect("an error has a code") };

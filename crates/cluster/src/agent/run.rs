@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a standby tries the lock: no event tells that one is free.
 const GLANCE: Duration = Duration::from_millis(50);
+/// How often the lock's file is looked for, should somebody have wiped its directory.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often the configuration file is read: a kubelet brings a changed one within a minute.
 const REREAD: Duration = Duration::from_secs(10);
 /// How often the runtime's own thread says that it lives, and when its silence is a fault.
@@ -84,14 +86,38 @@ async fn live(setup: Setup) -> Result<()> {
 
 /// Waits for the lock, then serves.
 async fn serve(shared: &Shared) -> Result<()> {
-    let Some(_lock) = stand_by(shared).await? else { return Ok(()) };
+    let Some(lock) = stand_by(shared).await? else { return Ok(()) };
     shared.health.serving(true);
     shared.metrics.serving(true);
     tracing::info!("this agent serves the node");
-    let served = Serving::start(shared)?.until_stopped().await;
+    let (served, held) = tokio::join!(Serving::start(shared)?.until_stopped(), hold(shared, lock));
     shared.health.serving(false);
     shared.metrics.serving(false);
-    served
+    served.and(held)
+}
+
+/// Sees that the lock keeps others out. When its file was wiped away it is taken anew; whoever was faster serves from then on,
+/// and this agent stops: two would take each other's sockets.
+async fn hold(shared: &Shared, mut lock: Lock) -> Result<()> {
+    let (setup, stop) = (&shared.setup, &shared.stop);
+    while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+        if lock.is_known() {
+            continue;
+        }
+        let taken = Lock::try_take(&setup.state_dir, &setup.installer).map_err(anyhow::Error::from);
+        let lost = "another agent took the node's lock while its file was gone";
+        match taken.and_then(|taken| taken.context(lost)) {
+            Ok(anew) => {
+                tracing::warn!(folder = %setup.state_dir.display(), "the lock's file was taken away; the lock is taken anew");
+                lock = anew;
+            }
+            Err(error) => {
+                stop.cancel();
+                return Err(error.context("this agent serves no longer"));
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn stand_by(shared: &Shared) -> Result<Option<Lock>> {

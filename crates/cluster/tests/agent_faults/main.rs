@@ -143,6 +143,29 @@ fn killing_the_agent_during_200_adds_loses_none() {
     assert!(lost.is_empty(), "{} of 200 lost, the first: {:?}\n{}", lost.len(), lost[0], node.logs());
 }
 
+/// Somebody clears /run/millrace under the agents that use it, the lock with it.
+#[test]
+fn a_wiped_runtime_directory_leaves_one_agent_that_serves() {
+    let Some(api) = scene("a_wiped_runtime_directory_leaves_one_agent_that_serves") else { return };
+    let mut node = Node::new("cleared", &credentials(&api), "60s");
+    let mut pods = ["alone", "two", "end"].map(|name| Pod::new(Kind::Unstamped, name));
+    publish(&api, &mut pods);
+    node.start_agent();
+    node.until_one_serves();
+    let [alone, two, end] = pods;
+    for pod in [alone, two] {
+        node.wipe_runtime_directory();
+        let started = node.runtime().start(&pod);
+        assert!(is(&started, Due::Redirected), "{started:?}\n{}", node.logs());
+        node.until_one_serves();
+        // The first time it finds an agent that has made everything anew; the second time both find nothing.
+        node.start_agent();
+        node.until_one_serves();
+    }
+    let started = node.runtime().start(&end);
+    assert!(is(&started, Due::Redirected), "{started:?}\n{}", node.logs());
+}
+
 /// The audit as part of a real agent, which the self-test has let become ready.
 #[test]
 fn what_is_broken_in_a_running_pod_is_mended() {

@@ -146,16 +146,38 @@ impl Node {
         }
     }
 
-    /// Whether the agent with this pid says that it is ready.
+    /// Whether the agent with this pid says that it is.
     pub(crate) fn is_ready(&self, pid: u32) -> bool {
+        self.says(pid).is_some_and(|(ready, _)| ready)
+    }
+
+    /// Whether the agent with this pid is ready, and why; nothing while it has no socket or does not answer.
+    fn says(&self, pid: u32) -> Option<(bool, String)> {
         let own = format!("-{pid}.sock");
         let sockets = std::fs::read_dir(self.folder.join("run/agents")).into_iter().flatten().flatten();
         let mut own = sockets.filter(|socket| socket.file_name().to_string_lossy().ends_with(&own));
-        own.next().is_some_and(|socket| {
-            let mut probe = self.program();
-            probe.args(["agent", "probe", "ready", "--socket"]).arg(socket.path());
-            probe.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-        })
+        let mut probe = self.program();
+        probe.args(["agent", "probe", "ready", "--socket"]).arg(own.next()?.path());
+        let said = probe.stderr(Stdio::null()).output().ok()?;
+        let why = String::from_utf8_lossy(&said.stdout).into_owned();
+        (!why.is_empty()).then_some((said.status.success(), why))
+    }
+
+    /// Waits until every agent that lives can be asked, and one of them serves.
+    pub(crate) fn until_one_serves(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.agents.retain_mut(|agent| agent.try_wait().expect("it is a child of ours").is_none());
+            let said: Vec<_> = self.agents.iter().map(|agent| self.says(agent.id())).collect();
+            let serve = |said: &&Option<(bool, String)>| {
+                said.as_ref().is_some_and(|(_, why)| why.contains("held: this agent serves"))
+            };
+            if said.iter().all(Option::is_some) && said.iter().filter(serve).count() == 1 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not one agent serves, but: {said:?}\n{}", self.logs());
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// The agent's own credentials.

@@ -14,6 +14,7 @@ use super::serving::{self, Serving};
 use super::shared::{Setup, Shared};
 use crate::telemetry;
 use anyhow::{Context, Result};
+use millrace_core::repair::Act;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
@@ -202,6 +203,10 @@ async fn reread(shared: Shared, config: watch::Sender<Config>, excluded: watch::
                 let is_new = *config.borrow() != now;
                 if is_new {
                     tracing::info!("the configuration has changed");
+                    let later = later(&config.borrow(), &now, shared.setup.audits);
+                    later
+                        .iter()
+                        .for_each(|what| tracing::warn!("{what} is used when this agent is started anew"));
                     excluded.send_replace(now.entry.exclude_namespaces.clone());
                     config.send_replace(now);
                 }
@@ -217,6 +222,14 @@ async fn reread(shared: Shared, config: watch::Sender<Config>, excluded: watch::
     }
 }
 
+/// What of a changed configuration an agent that runs does not use.
+fn later(before: &Config, now: &Config, audits: bool) -> Vec<&'static str> {
+    let install = (before.install != now.install).then_some("the changed `install`");
+    // It has neither the privileges nor the node's processes in sight.
+    let audit = (!audits && now.audit.act != Act::Off).then_some("the changed `audit`");
+    install.into_iter().chain(audit).collect()
+}
+
 async fn beat(health: Health, stop: CancellationToken) {
     loop {
         health.beat("runtime", SILENCE, Instant::now());
@@ -224,5 +237,24 @@ async fn beat(health: Health, stop: CancellationToken) {
             () = tokio::time::sleep(BEAT) => {}
             () = stop.cancelled() => return health.rest("runtime"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(before: &str, now: &str, audits: bool, expected: &[&str]) {
+        let read = |text: &str| Config::read(text).expect("the test's text is a configuration");
+        assert_eq!(later(&read(before), &read(now), audits), expected, "{before} becomes {now}");
+    }
+
+    #[test]
+    fn what_is_not_used_at_once_is_named() {
+        check("", "excludeNamespaces: [a]", false, &[]);
+        check("", "install: {way: own-list}", false, &["the changed `install`"]);
+        check("", "audit: {policy: Repair}", false, &["the changed `audit`"]);
+        check("audit: {policy: Repair}", "audit: {policy: Off}", true, &[]);
     }
 }

@@ -132,8 +132,8 @@ fn is_doubtful(event: &Event) -> bool {
     event.outcome == "passed" && reasons.contains(&event.reason.as_str())
 }
 
-/// Gives the installed plugin a pod of its own, and tells readiness what came of it.
-pub(super) async fn prove(shared: &Shared) {
+/// Gives the installed plugin a pod of its own, and tells readiness what came of it; whether it is well.
+pub(super) async fn prove(shared: &Shared) -> bool {
     let (folders, backend) = (shared.setup.target.bin_dirs.clone(), shared.config.borrow().entry.backend);
     let below = shared.setup.state_dir.clone();
     let proved = tokio::task::spawn_blocking(move || -> Result<String> {
@@ -143,11 +143,14 @@ pub(super) async fn prove(shared: &Shared) {
         };
         Ok(selftest::prove(&Trial { plugin, below, backend, patience: TRIAL })?.to_string())
     });
-    match proved.await.map_err(anyhow::Error::from).flatten() {
+    let proved = proved.await.map_err(anyhow::Error::from).flatten();
+    let is_well = proved.is_ok();
+    match proved {
         Ok(why) => shared.health.ok(Check::SelfTest, why),
         Err(error) => {
             tracing::error!("the self-test failed: {error:#}");
             shared.health.not_ok(Check::SelfTest, format!("{error:#}"));
         }
     }
+    is_well
 }

@@ -32,6 +32,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(10);
 /// The longest the agent thinks about one question: less than the plugin waits, for its message says more.
 const LONGEST_ANSWER: Duration = Duration::from_secs(8);
+/// How long until a plugin that was not proved to work is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
 /// How many events a slow listener may fall behind.
 const BACKLOG: usize = 256;
 
@@ -225,23 +227,24 @@ async fn tell_chain(shared: Shared, mut status: watch::Receiver<Status>) {
     loop {
         let now = status.borrow_and_update().clone();
         let condition = now.condition();
+        let mut proved = true;
         if now.is_ready() {
             shared.health.ok(Check::Chain, condition.message);
-            tell_plugin(&shared).await;
-            if shared.setup.audits {
-                auditing::prove(&shared).await;
-            }
+            proved = tell_plugin(&shared).await && (!shared.setup.audits || auditing::prove(&shared).await);
         } else {
             shared.health.not_ok(Check::Chain, condition.message);
         }
         tokio::select! {
+            // A node that was too busy for it is not unready for ever.
+            () = tokio::time::sleep(AGAIN), if !proved => {}
             changed = status.changed() => if changed.is_err() { return shared.stop.cancelled().await },
             () = shared.stop.cancelled() => return,
         }
     }
 }
 
-async fn tell_plugin(shared: &Shared) {
+/// Whether the installed plugin answers.
+async fn tell_plugin(shared: &Shared) -> bool {
     let folders = shared.setup.target.bin_dirs.clone();
     let answered = tokio::task::spawn_blocking(move || {
         let plugins = folders.iter().map(|folder| install::plugin_in(folder));
@@ -249,8 +252,11 @@ async fn tell_plugin(shared: &Shared) {
         let versions = install::versions(&plugin)?;
         Ok(format!("{} answers VERSION with {}", plugin.display(), versions.join(", ")))
     });
-    match answered.await.map_err(anyhow::Error::from).flatten() {
+    let answered = answered.await.map_err(anyhow::Error::from).flatten();
+    let answers = answered.is_ok();
+    match answered {
         Ok(why) => shared.health.ok(Check::Plugin, why),
         Err(error) => shared.health.not_ok(Check::Plugin, format!("{error:#}")),
     }
+    answers
 }

@@ -45,11 +45,11 @@ pub(crate) fn receive(path: &Path) -> Result<UnixDatagram> {
     rename_into_place(path, |staged| UnixDatagram::bind(staged))
 }
 
-/// Answers questions until `stop`, each within `patience`, which is less than the plugin's own. `answer` is given the
+/// Answers questions until `stop`, each within `patience` as it is then, which is less than the plugin's own. `answer` is given the
 /// question and the moment by which it is to be answered.
 pub(crate) async fn serve<A, F>(
     listener: UnixListener,
-    patience: Duration,
+    patience: impl Fn() -> Duration,
     metrics: Metrics,
     stop: CancellationToken,
     answer: A,
@@ -84,7 +84,7 @@ pub(crate) async fn serve<A, F>(
             continue;
         }
         let (answer, metrics) = (Arc::clone(&answer), metrics.clone());
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + patience();
         open.spawn(async move {
             let _place = place;
             converse(stream, deadline, &metrics, &*answer).await;

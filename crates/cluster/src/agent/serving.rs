@@ -94,10 +94,11 @@ impl Serving {
 /// Answers questions, on a socket that is made again when it is gone.
 async fn answer(shared: Shared, recorder: Recorder) {
     let path = PathBuf::from(&shared.setup.target.wish.entry.agent_socket);
-    let patience = shared.config.borrow().entry.agent_timeout.mul_f64(0.8).min(LONGEST_ANSWER);
-    on_socket(&path, &shared.stop, serve::listen, |listener, stop| {
-        let (shared, recorder) = (shared.clone(), recorder.clone());
+    let without = "pods of the mesh that have no stamp cannot start";
+    on_socket(&path, &shared.stop, without, serve::listen, |listener, stop| {
+        let (shared, recorder, config) = (shared.clone(), recorder.clone(), shared.config.clone());
         let metrics = shared.metrics.clone();
+        let patience = move || config.borrow().entry.agent_timeout.mul_f64(0.8).min(LONGEST_ANSWER);
         serve::serve(listener, patience, metrics, stop, move |question, deadline| {
             decide_and_record(shared.clone(), recorder.clone(), question, deadline)
         })
@@ -123,7 +124,8 @@ async fn decide_and_record(
 async fn listen(shared: Shared, recorder: Recorder, events: broadcast::Sender<Event>) {
     let path = PathBuf::from(&shared.setup.target.wish.entry.event_socket);
     let teller = Arc::new(std::sync::Mutex::new(Teller::default()));
-    let hear = on_socket(&path, &shared.stop, serve::receive, |socket, stop| {
+    let without = "what the plugin does is neither counted nor recorded";
+    let hear = on_socket(&path, &shared.stop, without, serve::receive, |socket, stop| {
         let (metrics, recorder, events, teller) =
             (shared.metrics.clone(), recorder.clone(), events.clone(), teller.clone());
         serve::hear(socket, stop, move |event| {
@@ -152,10 +154,12 @@ fn lock<T>(shared: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Runs `act` on the socket at `path` until `stop`; on a new one whenever another file, or none, has its name.
+/// Runs `act` on the socket at `path` until `stop`; on a new one whenever another file, or none, has its name. `without` says
+/// what there is not while there is no socket.
 async fn on_socket<S, F: Future<Output = ()>>(
     path: &Path,
     stop: &CancellationToken,
+    without: &str,
     open: impl Fn(&Path) -> Result<S>,
     act: impl Fn(S, CancellationToken) -> F,
 ) {
@@ -183,7 +187,7 @@ async fn on_socket<S, F: Future<Output = ()>>(
             Err(error) => {
                 let error = format!("{error:#}");
                 if error != complained {
-                    tracing::error!("pods of the mesh that have no stamp cannot start: {error}");
+                    tracing::error!("{without}: {error}");
                     complained = error;
                 }
                 tokio::select! {

@@ -64,7 +64,7 @@ impl Agent {
                         Answer::Decided(question.name)
                     }
                 };
-                let served = serve(listener, PATIENCE, counted, stopped, answer);
+                let served = serve(listener, || PATIENCE, counted, stopped, answer);
                 tokio::select! {
                     () = served => {}
                     // With the runtime everything is closed at once, as when the process is killed.

@@ -120,7 +120,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["cluster::args::*", "cluster::telemetry{Log}", "cluster::agent::health::probe{Probe}"],
     ),
     ("cluster::facts", &["core::*"]),
-    // What is printed depends on flags alone.
+    // What is printed depends on flags alone, and on what the agent itself knows of platforms.
     (
         "cluster::print",
         &[
@@ -129,6 +129,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::print::*",
             "cluster::print",
             "cluster::agent::health::probe{VARIABLE}",
+            "cluster::agent::platform",
         ],
     ),
     // What all roles share.

@@ -1,7 +1,7 @@
 //! What is known of each platform: where its runtime's configuration is, where lists and plugins lie, how to join.
 //!
-//! A table and nothing else; the runtime's own configuration wins over it, and flags over both. A platform is told from
-//! files that only it has, read only.
+//! A table and nothing else; the runtime's own configuration wins over it, except where Multus runs the chain, and flags over
+//! both. What is printed for a platform is derived from it. A platform is told from files that only it has, read only.
 
 use super::install::Way;
 pub(crate) use crate::args::agent::Platform;
@@ -27,6 +27,8 @@ pub(crate) struct Profile {
     pub(crate) bin_dir: &'static str,
     /// Runtimes it may have, with their configuration and their socket.
     pub(crate) runtimes: &'static [(Runtime, &'static str, &'static str)],
+    /// Whether Multus runs our chain: the runtime's configuration names Multus's own directories then, not the chain's.
+    pub(crate) through_multus: bool,
     /// How to join, where the list's owner does not settle it.
     pub(crate) way: Option<Way>,
     /// Multus's auxiliary chain.
@@ -41,6 +43,7 @@ const USUAL: Profile = Profile {
     conf_dir: "/etc/cni/net.d",
     bin_dir: "/opt/cni/bin",
     runtimes: &[CONTAINERD, CRIO],
+    through_multus: false,
     way: None,
     auxiliary: None,
 };
@@ -51,7 +54,8 @@ pub(crate) fn profile(platform: Platform) -> Profile {
         Platform::Kubeadm | Platform::Eks | Platform::Aks => USUAL,
         // `/opt` cannot be written on Container-Optimized OS.
         Platform::Gke => Profile { bin_dir: "/home/kubernetes/bin", ..USUAL },
-        // Releases before October 2024 had a directory that changed with each; the runtime's configuration tells.
+        // Releases before October 2024 had a directory of plugins whose name held a hash that changed with each; the
+        // runtime's configuration tells.
         Platform::K3s => Profile {
             conf_dir: "/var/lib/rancher/k3s/agent/etc/cni/net.d",
             bin_dir: "/var/lib/rancher/k3s/data/cni",
@@ -70,6 +74,8 @@ pub(crate) fn profile(platform: Platform) -> Profile {
             )],
             ..USUAL
         },
+        // `current` is a link that a refresh of the snap moves: a container's mounts then show the former revision until its
+        // pod starts anew.
         Platform::MicroK8s => Profile {
             conf_dir: "/var/snap/microk8s/current/args/cni-network",
             bin_dir: "/var/snap/microk8s/current/opt/cni/bin",
@@ -80,13 +86,18 @@ pub(crate) fn profile(platform: Platform) -> Profile {
             )],
             ..USUAL
         },
-        // Its operator's readiness probes look for exact files: nothing of it is edited.
+        // Its operator's readiness probes look for exact files: nothing of it is edited. Multus looks for its auxiliary chain
+        // below the directory of the list that its `clusterNetwork` names, which its operator writes as
+        // /host/run/multus/cni/net.d; CRI-O's own directory (/etc/kubernetes/cni/net.d) holds nothing but Multus. Upstream's
+        // Multus has /etc/cni/net.d there. Not tried on a cluster: it comes from configurations of 4.19 and later; whether
+        // earlier releases set `auxiliaryCNIChainName` at all is unknown.
         Platform::OpenShift => Profile {
+            conf_dir: "/run/multus/cni/net.d",
             bin_dir: "/var/lib/cni/bin",
             runtimes: &[CRIO],
+            through_multus: true,
             way: Some(Way::Auxiliary),
             auxiliary: Some("vendor-cni-chain"),
-            ..USUAL
         },
         Platform::Bottlerocket => Profile { runtimes: &[CONTAINERD], ..USUAL },
         Platform::Talos => Profile {

@@ -75,7 +75,7 @@ pub(crate) fn find(host_root: &Path, told: &Told) -> Places {
     };
     let profile = platform::profile(platform.0);
     let mut notes = Vec::new();
-    let configured = configured(host_root, &profile, &mut notes);
+    let configured = configured(host_root, &profile, &mut notes).filter(|_| !profile.through_multus);
     let source = |path: &Path| Source::Runtime(path.to_owned());
     let conf_dir = match (&told.conf_dir, &configured) {
         (Some(folder), _) => (folder.clone(), Source::Flag),

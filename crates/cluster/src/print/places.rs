@@ -4,6 +4,7 @@
 //! the runtime's configuration names is found where it says. The agent still reads that configuration before it believes
 //! this table.
 
+use crate::agent::platform::{self, Profile};
 use crate::args::print::Platform;
 
 /// The directories of one platform.
@@ -17,56 +18,40 @@ pub(crate) struct Places {
     pub(crate) runtime_dir: &'static str,
 }
 
-const CONF: &str = "/etc/cni/net.d";
-const BIN: &str = "/opt/cni/bin";
-const CONTAINERD: &str = "/etc/containerd";
-
-/// Where things are on nodes of `platform`.
+/// Where things are on nodes of `platform`: as the agent's own table has them.
 pub(crate) fn places(platform: Platform) -> Places {
-    let usual = Places { conf_dir: CONF, bin_dir: BIN, runtime_dir: CONTAINERD };
-    match platform {
-        Platform::Kubeadm | Platform::Eks | Platform::Aks | Platform::Bottlerocket => usual,
-        // Container-Optimized OS has a read-only /opt.
-        Platform::Gke => Places { bin_dir: "/home/kubernetes/bin", ..usual },
-        // The directory of plugins is this one since the releases of October 2024; before, its name held a hash that
-        // changed with each release.
-        Platform::K3s => Places {
-            conf_dir: "/var/lib/rancher/k3s/agent/etc/cni/net.d",
-            bin_dir: "/var/lib/rancher/k3s/data/cni",
-            runtime_dir: "/var/lib/rancher/k3s/agent/etc/containerd",
-        },
-        Platform::Rke2 => Places { runtime_dir: "/var/lib/rancher/rke2/agent/etc/containerd", ..usual },
-        // `current` is a link that a refresh of the snap moves: the mounts then show the former revision until the
-        // agent's pod starts anew.
-        Platform::Microk8s => Places {
-            conf_dir: "/var/snap/microk8s/current/args/cni-network",
-            bin_dir: "/var/snap/microk8s/current/opt/cni/bin",
-            runtime_dir: "/var/snap/microk8s/current/args",
-        },
-        // Multus looks for its auxiliary chain below the directory of the cluster's network; CRI-O's own directory holds
-        // nothing but Multus, whose exact file name is what readiness probes ask for.
-        Platform::Openshift => Places {
-            conf_dir: "/run/multus/cni/net.d",
-            bin_dir: "/var/lib/cni/bin",
-            runtime_dir: "/etc/crio",
-        },
-        Platform::Talos => Places { runtime_dir: "/etc/cri", ..usual },
-    }
+    let Profile { conf_dir, bin_dir, runtimes, .. } = profile(platform);
+    // The runtime that comes first is the usual one; another's directory is given by hand.
+    let config = runtimes.first().map_or("/etc/containerd/config.toml", |(_, config, _)| config);
+    let runtime_dir = config.rsplit_once('/').map_or(config, |(folder, _)| folder);
+    Places { conf_dir, bin_dir, runtime_dir }
 }
 
 /// The way into the chain, where the platform leaves no choice; else it is chosen by who owns the list.
 pub(crate) fn way(platform: Platform) -> &'static str {
-    match platform {
-        Platform::Openshift => "auxiliary",
-        _ => "",
-    }
+    profile(platform).way.map_or("", |way| way.name())
 }
 
-/// The directories of lists and plugins that the agent is told, where the runtime's own configuration would mislead it: it
-/// names Multus's, not those of the chain that Multus runs. Elsewhere the agent finds them out.
+/// The directories of lists and plugins that the agent is told, where the runtime's own configuration would mislead whoever
+/// reads it. Elsewhere the agent finds them out.
 pub(crate) fn chain(platform: Platform) -> Option<(&'static str, &'static str)> {
-    let Places { conf_dir, bin_dir, .. } = places(platform);
-    (platform == Platform::Openshift).then_some((conf_dir, bin_dir))
+    let Profile { conf_dir, bin_dir, through_multus, .. } = profile(platform);
+    through_multus.then_some((conf_dir, bin_dir))
+}
+
+fn profile(platform: Platform) -> Profile {
+    platform::profile(match platform {
+        Platform::Kubeadm => platform::Platform::Kubeadm,
+        Platform::Gke => platform::Platform::Gke,
+        Platform::Eks => platform::Platform::Eks,
+        Platform::Aks => platform::Platform::Aks,
+        Platform::K3s => platform::Platform::K3s,
+        Platform::Rke2 => platform::Platform::Rke2,
+        Platform::Microk8s => platform::Platform::MicroK8s,
+        Platform::Openshift => platform::Platform::OpenShift,
+        Platform::Bottlerocket => platform::Platform::Bottlerocket,
+        Platform::Talos => platform::Platform::Talos,
+    })
 }
 
 #[cfg(test)]

@@ -85,6 +85,13 @@ fn the_runtime_that_runs_is_the_one_that_is_asked() {
 }
 
 #[test]
+fn where_multus_runs_the_chain_its_places_count() {
+    let crio = ("/etc/crio/crio.conf", "[crio.network]\nnetwork_dir = \"/n0\"\nplugin_dirs = [\"/p0\"]\n");
+    let found = check(&[("/etc/os-release", "ID=rhcos\n"), crio], &Told::default());
+    assert_eq!(found.1, "/run/multus/cni/net.d /var/lib/cni/bin");
+}
+
+#[test]
 fn flags_win() {
     let told = Told { conf_dir: Some("/x".into()), bin_dirs: vec!["/y".into()], ..Told::default() };
     assert_eq!(check(&[(MAIN, V2)], &told).1, "/x /y");
@@ -97,7 +104,12 @@ fn each_platform_is_told_from_its_files() {
     let k3s = "/var/lib/rancher/k3s/agent/etc/containerd/config.toml";
     let snap = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"${SNAP_DATA}/opt/cni/bin\"\nconf_dir = \"${SNAP_DATA}/args/cni-network\"\n";
     for (file, text, platform, wanted) in [
-        ("/etc/os-release", "NAME=x\nID=\"rhcos\"\n", Platform::OpenShift, "/etc/cni/net.d /var/lib/cni/bin"),
+        (
+            "/etc/os-release",
+            "NAME=x\nID=\"rhcos\"\n",
+            Platform::OpenShift,
+            "/run/multus/cni/net.d /var/lib/cni/bin",
+        ),
         ("/etc/os-release", "ID=bottlerocket\n", Platform::Bottlerocket, "/etc/cni/net.d /opt/cni/bin"),
         ("/etc/os-release", "ID=talos\n", Platform::Talos, "/etc/cni/net.d /opt/cni/bin"),
         ("/etc/os-release", "ID=debian\n", Platform::Kubeadm, "/etc/cni/net.d /opt/cni/bin"),

@@ -57,6 +57,26 @@ pub(crate) fn run(args: &Agent, out: &mut impl Write) -> Result<bool> {
 /// What flags leave unsaid, as the configuration says it.
 fn settle(args: &Agent, config: &Config, pod: Option<String>) -> Result<Agent> {
     let (said, args) = (&config.install, args.clone());
+    let way = said.way.map(|way| match way {
+        Way::InPlace => WayFlag::InPlace,
+        Way::Own => WayFlag::OwnList,
+        Way::Auxiliary => WayFlag::Auxiliary,
+    });
+    Ok(Agent {
+        places: places(&args.places, said)?,
+        install: Install {
+            list: args.install.list.or_else(|| said.list.clone()),
+            way: args.install.way.or(way),
+            installer: args.install.installer.or(pod),
+            ..args.install
+        },
+        ..args
+    })
+}
+
+/// The places that flags leave unsaid, as the configuration says them.
+pub(crate) fn places(flags: &Places, said: &config::Install) -> Result<Places> {
+    let flags = flags.clone();
     let platform = said.platform.as_deref().map(|name| {
         let known = clap::ValueEnum::from_str(name, false);
         known.map_err(|_| {
@@ -66,30 +86,13 @@ fn settle(args: &Agent, config: &Config, pod: Option<String>) -> Result<Agent> {
             anyhow::anyhow!("install.platform is {name:?}; write one of {}", names.join(", "))
         })
     });
-    let bin_dir = if args.places.bin_dir.is_empty() {
-        said.bin_dir.clone().into_iter().collect()
-    } else {
-        args.places.bin_dir
-    };
-    let way = said.way.map(|way| match way {
-        Way::InPlace => WayFlag::InPlace,
-        Way::Own => WayFlag::OwnList,
-        Way::Auxiliary => WayFlag::Auxiliary,
-    });
-    Ok(Agent {
-        places: Places {
-            platform: args.places.platform.or(platform.transpose()?),
-            conf_dir: args.places.conf_dir.or_else(|| said.conf_dir.clone()),
-            bin_dir,
-            ..args.places
-        },
-        install: Install {
-            list: args.install.list.or_else(|| said.list.clone()),
-            way: args.install.way.or(way),
-            installer: args.install.installer.or(pod),
-            ..args.install
-        },
-        ..args
+    let bin_dir =
+        if flags.bin_dir.is_empty() { said.bin_dir.clone().into_iter().collect() } else { flags.bin_dir };
+    Ok(Places {
+        platform: flags.platform.or(platform.transpose()?),
+        conf_dir: flags.conf_dir.or_else(|| said.conf_dir.clone()),
+        bin_dir,
+        ..flags
     })
 }
 

@@ -351,6 +351,70 @@ fn a_directory_that_cannot_be_used_says_so_and_nothing_is_half_done() {
 }
 
 #[test]
+fn without_any_capability_a_list_of_anothers_says_the_way_out() {
+    let test = "without_any_capability_a_list_of_anothers_says_the_way_out";
+    if missing(test) {
+        return;
+    }
+    let none = ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all"];
+    let node = Node::of("kubeadm");
+    let list = node.list("10-flannel.conflist");
+    let given = std::os::unix::fs::chown(&list, Some(65_534), Some(65_534));
+    let drops = Command::new("setpriv").args(none).arg("true").status();
+    if given.is_err() || !drops.is_ok_and(|status| status.success()) {
+        return millrace_rig::absent::not_run(test, "setpriv", "running as root, with util-linux");
+    }
+    let before = fs::read(&list).expect("a list");
+    let run = |arguments: &[&str]| {
+        let agent = node.command(arguments);
+        let mut command = Command::new("setpriv");
+        command.args(none).arg(agent.get_program()).args(agent.get_args());
+        node.said(&command.output().expect("util-linux has setpriv"))
+    };
+    let (status, said) = run(&["--once"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(
+        said.contains("it belongs to user 65534, group 65534") && said.contains("chown it to root"),
+        "{said}"
+    );
+    assert_eq!(fs::read(&list).expect("a list"), before);
+    let (status, said) = run(&["--once", "--way", "own-list"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(fs::read(&list).expect("a list"), before);
+    assert!(node.list("02-millrace.conflist").exists());
+}
+
+#[test]
+fn an_agent_that_serves_is_to_be_ended_first_and_a_directory_to_be_there() {
+    let test = "an_agent_that_serves_is_to_be_ended_first_and_a_directory_to_be_there";
+    if missing(test) {
+        return;
+    }
+    let node = Node::of("kubeadm");
+    let run = node.folder.join("run");
+    fs::create_dir_all(&run).expect("a folder");
+    let held = fs::File::create(run.join("agent.lock")).expect("a file");
+    held.try_lock().expect("free");
+    let (status, said) = node.agent(&["uninstall", "--reload-wait", "0"]);
+    assert!(status == Some(2) && said.contains("delete the DaemonSet first"), "{said}");
+    drop(held);
+    // A configuration that is wrong anywhere is refused, as by the agent.
+    let file = node.folder.join("agent.yaml");
+    fs::write(&file, "audit: {policy: never}\n").expect("a file");
+    let (status, said) = node.agent(&["uninstall", "--config", file.to_str().expect("text")]);
+    assert!(status == Some(2) && said.contains("leave out --config"), "{said}");
+    assert!(said.contains("audit.policy is"), "{said}");
+    // As in a container into which the node's directory is not mounted.
+    let lists = node.root().join("etc/cni/net.d");
+    fs::remove_dir_all(&lists).expect("a folder");
+    for argument in ["--dry-run", "--once"] {
+        let (status, said) = node.agent(&[argument]);
+        assert!(status == Some(2) && said.contains("mount the node's directory there"), "{said}");
+        assert!(!lists.exists());
+    }
+}
+
+#[test]
 fn the_plugin_is_replaced_under_those_who_run_it() {
     if missing("the_plugin_is_replaced_under_those_who_run_it") {
         return;

@@ -282,5 +282,5 @@ fn swap(node: &Node, new: &str) {
     let mode = fs::metadata(node.file(LIST)).expect("it is there").permissions().mode();
     let staged = stage(node, LISTS, &mut new.as_bytes(), mode & 0o7777);
     let out = staged.exchange(&node.file(LIST), &mut |_| Ok(())).expect("it can be swapped");
-    out.into_iter().for_each(Staged::discard);
+    out.discard();
 }

@@ -2,7 +2,8 @@
 //!
 //! The final path is never open for writing: a reader sees the old file or the new one, also after a crash or a power
 //! cut, and nobody who executes it meets a writer. Mode, owner and security label come from the file that is replaced.
-//! What the place held at the instant of the exchange is handed back, so that an owner's own write is never lost unseen.
+//! What the place held at the instant of the exchange is handed back, so that an owner's own write is never lost unseen;
+//! where the file system cannot exchange, nothing is done.
 
 use rustix::fs::{CWD, Mode, RenameFlags, XattrFlags};
 use rustix::io::Errno;
@@ -59,6 +60,9 @@ pub enum Step {
 /// Told before each step; an error from it is as one of the step itself. For tests that fail or die at every step.
 pub type Hook<'a> = dyn FnMut(Step) -> io::Result<()> + 'a;
 
+/// What an [`Error`] says was tried when the owner of the file that is replaced could not be given to the new one.
+pub const GIVE_OWNER: &str = "give its owner to";
+
 /// Why a file could not be put in place. Nothing is half done: the place is as it was.
 #[derive(Debug)]
 pub struct Error {
@@ -88,6 +92,7 @@ impl fmt::Display for Error {
             io::ErrorKind::CrossesDevices | io::ErrorKind::ResourceBusy => {
                 "mount the directory into the container, not the single file"
             }
+            io::ErrorKind::Unsupported => "join by a list of our own, with --way own-list",
             io::ErrorKind::PermissionDenied => {
                 "it must belong to root, and SELinux or AppArmor must let this process write there"
             }
@@ -156,22 +161,24 @@ impl Staged {
         sync_folder(path, hook)
     }
 
-    /// Swaps it with what is at `path` at that very instant, which is returned. Where the file system cannot swap
-    /// (`None`), it is put there.
-    pub fn exchange(self, path: &Path, hook: &mut Hook<'_>) -> Result<Option<Staged>, Error> {
+    /// Swaps it with what is at `path` at that very instant, which is returned. Where the file system cannot swap, the place
+    /// is left alone: put there, it could bring back what its owner took away, or hide what he wrote.
+    pub fn exchange(self, path: &Path, hook: &mut Hook<'_>) -> Result<Staged, Error> {
         let swapped = hook(Step::Rename)
             .and_then(|()| Ok(rustix::fs::renameat_with(CWD, &self.path, CWD, path, RenameFlags::EXCHANGE)?));
         match swapped {
-            Ok(()) => sync_folder(path, hook).map(|()| Some(self)),
-            Err(cause)
-                if [Errno::INVAL, Errno::NOSYS]
-                    .map(|errno| errno.raw_os_error())
-                    .contains(&cause.raw_os_error().unwrap_or(0)) =>
-            {
-                self.put(path, hook).map(|()| None)
-            }
+            Ok(()) => sync_folder(path, hook).map(|()| self),
             Err(cause) => {
                 self.discard();
+                // NFS, 9p and ZFS before 2.2 among others.
+                let cannot = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP].map(Errno::raw_os_error);
+                let cause = match cause.raw_os_error() {
+                    Some(number) if cannot.contains(&number) => io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        "its file system cannot swap two files in one instant (RENAME_EXCHANGE)",
+                    ),
+                    _ => cause,
+                };
                 Err(Error::new("put a file in place at", path, cause))
             }
         }
@@ -191,6 +198,12 @@ pub fn remove(path: &Path, hook: &mut Hook<'_>) -> Result<bool, Error> {
         Err(cause) => Err(Error::new("remove", path, cause)),
         Ok(()) => sync_folder(path, hook).map(|()| true),
     }
+}
+
+/// What processes that died left staged in `folder`, to be put in place or discarded. Only for whoever holds the lock under
+/// which files are staged.
+pub fn left(folder: &Path) -> Result<Vec<Staged>, Error> {
+    Ok(staged_in(folder)?.into_iter().map(|path| Staged { path }).collect())
 }
 
 /// Removes what processes that died left staged in `folder`. Only for whoever holds the lock under which files are staged.
@@ -245,7 +258,7 @@ fn fill(
     let failed = |act: &'static str| move |cause: io::Error| Error::new(act, path, cause);
     hook(Step::Write).and_then(|()| io::copy(content, file)).map_err(failed("write"))?;
     if let Some((user, group)) = like.owner {
-        hook(Step::Owner).and_then(|()| own(file, user, group)).map_err(failed("give its owner to"))?;
+        hook(Step::Owner).and_then(|()| own(file, user, group)).map_err(failed(GIVE_OWNER))?;
     }
     if let Some(label) = &like.label {
         hook(Step::Label).and_then(|()| relabel(file, path, label)).map_err(failed("give its label to"))?;
@@ -353,14 +366,32 @@ mod tests {
         fs::write(&path, "theirs").unwrap();
         let out = folder.stage("ours", &Like::new(0o600)).exchange(&path, &mut |_| Ok(())).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "ours");
-        if let Some(out) = out {
-            assert_eq!(fs::read_to_string(out.path()).unwrap(), "theirs");
-            out.discard();
-        }
+        assert_eq!(fs::read_to_string(out.path()).unwrap(), "theirs");
+        out.discard();
         fs::remove_file(&path).unwrap();
         let refused = folder.stage("ours", &Like::new(0o600)).exchange(&path, &mut |_| Ok(()));
         assert_eq!(refused.unwrap_err().cause.kind(), io::ErrorKind::NotFound);
         assert_eq!(folder.names(), [""; 0], "what its owner took away does not come back");
+    }
+
+    #[test]
+    fn where_files_cannot_be_swapped_nothing_is_done() {
+        let folder = Folder::new("unswapped");
+        let path = folder.0.join("list");
+        for there in [true, false] {
+            fs::write(&path, "theirs").unwrap();
+            let mut hook = |step| {
+                // What the kernel says there, at the instant at which the owner takes his file away.
+                if step == Step::Rename && !there {
+                    fs::remove_file(&path)?;
+                }
+                if step == Step::Rename { Err(Errno::INVAL.into()) } else { Ok(()) }
+            };
+            let refused = folder.stage("ours", &Like::new(0o600)).exchange(&path, &mut hook).unwrap_err();
+            assert!(refused.to_string().contains("--way own-list"), "{refused}");
+            assert_eq!(fs::read_to_string(&path).ok().as_deref(), there.then_some("theirs"));
+        }
+        assert_eq!(folder.names(), [""; 0]);
     }
 
     #[test]

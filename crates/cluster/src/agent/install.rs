@@ -145,7 +145,7 @@ pub(crate) fn converge(target: &Target) -> Result<Converged, Error> {
 
 /// As [`converge`]; `hook` is told before each step on a file.
 pub(crate) fn converge_with(target: &Target, hook: &mut Hook<'_>) -> Result<Converged, Error> {
-    let (mut change, mut notes) = (Change::default(), publish::sweep(target)?);
+    let (mut change, mut notes) = (Change::default(), publish::sweep(target, hook)?);
     for _ in 0..TRIES {
         let seen = look(target)?;
         let mut plan = plan(&seen, &target.wish);

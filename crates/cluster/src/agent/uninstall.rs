@@ -14,7 +14,7 @@ pub(crate) use proof::Proof;
 
 use super::install::memory;
 use super::install::plan::{Step, claims, retire};
-use super::install::publish::{Done, publish};
+use super::install::publish::{Done, publish, recover};
 use super::install::seen::survey;
 use super::install::{Claim, Memory, Refusal, Seen, plugin_in};
 use attachments::Attachments;
@@ -95,9 +95,20 @@ fn newer(leaving: &Leaving, proof: &mut Proof) -> Option<Claim> {
 /// Takes our entry out of every list; whether there was one.
 fn entries(leaving: &Leaving, proof: &mut Proof, hook: &mut Hook<'_>) -> bool {
     let mut taken = false;
-    for folder in
-        [Some(leaving.conf_dir.as_path()), memory::file(&leaving.data_dir).parent()].into_iter().flatten()
-    {
+    // What lies staged may be an owner's only copy: without this it is not swept.
+    let mut swept = match recover(&leaving.conf_dir, &leaving.data_dir, hook) {
+        Ok(note) => {
+            proof.acts.extend(note);
+            vec![leaving.conf_dir.as_path()]
+        }
+        Err(error) => {
+            proof.failures.push(error.to_string());
+            vec![]
+        }
+    };
+    let memory = memory::file(&leaving.data_dir);
+    swept.extend(memory.parent());
+    for folder in swept {
         proof.failures.extend(files::sweep(folder).err().map(|error| error.to_string()));
     }
     for _ in 0..TRIES {

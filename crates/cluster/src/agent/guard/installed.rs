@@ -64,6 +64,8 @@ impl Chain for Installed {
 
     fn mend(&self) -> anyhow::Result<()> {
         match self.converge()? {
+            // Not planned, but met: the next look does not tell.
+            Err(error @ Error::Refused(Refusal::Foreign { .. })) => Err(error.into()),
             // What was refused, and who writes as often as we do, the next look tells: this one was the last try for now.
             Ok(_) | Err(Error::Refused(_) | Error::Contested { .. }) => Ok(()),
             Err(error) => Err(error.into()),

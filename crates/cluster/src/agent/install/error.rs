@@ -16,6 +16,8 @@ pub(crate) enum Error {
     NoBinDir(Vec<PathBuf>),
     /// The plugin was put beside its place and does not run there.
     DoesNotRun { path: PathBuf, why: String },
+    /// The plugin was put beside its place and is not one for the node's list.
+    DoesNotSpeak { folder: PathBuf, version: String },
     /// Somebody writes the list as often as we do.
     Contested { folder: PathBuf, tries: usize },
 }
@@ -40,6 +42,12 @@ impl fmt::Display for Error {
                 "cannot install the plugin: it does not run in {}: {why}; the directory must not be mounted noexec, and \
                  the image must be of this machine's architecture; the lists were left alone",
                 path.display()
+            ),
+            Error::DoesNotSpeak { folder, version } => write!(
+                f,
+                "cannot install the plugin in {}: it does not speak CNI {version}, which the node's list is or may be used \
+                 as; offer a release that does; the plugin that is there and the lists were left alone",
+                folder.display()
             ),
             Error::Contested { folder, tries } => write!(
                 f,

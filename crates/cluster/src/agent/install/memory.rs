@@ -31,8 +31,23 @@ pub(crate) struct Memory {
     pub(crate) tickets: BTreeMap<String, u64>,
     /// The lists we edited in place, by name.
     pub(crate) edited: BTreeMap<String, Edited>,
+    /// The swap that was begun last and is not known to have ended.
+    pub(crate) swap: Option<Swap>,
     /// The directory of an auxiliary chain that we put a file into.
     pub(crate) auxiliary: Option<String>,
+    /// Whether we made that directory.
+    pub(crate) made_auxiliary: bool,
+}
+
+/// An owner's list swapped for ours. If the process ends in between, what came out lies staged beside the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Swap {
+    /// The list's name.
+    pub(crate) list: String,
+    /// The digest of what was read there.
+    pub(crate) from: String,
+    /// The digest of what comes in its place.
+    pub(crate) to: String,
 }
 
 /// A list we edited in place.

@@ -24,7 +24,7 @@ pub(crate) struct Plan {
     pub(crate) place: Result<Place, Refusal>,
     /// The digest of the file that then holds it.
     pub(crate) digest: String,
-    /// The versions that the list may be used as.
+    /// The versions that the list may be used as; where it is refused, those of lists that name us already.
     pub(crate) versions: Vec<String>,
     /// What somebody should know.
     pub(crate) notes: Vec<String>,
@@ -39,7 +39,7 @@ pub(crate) enum Step {
     Edit { list: String, from: String, to: String, has_ours: bool },
     /// Our entry out of an owner's list, which holds `from`.
     Restore { list: String, from: String, to: String },
-    /// A file of our own, with the mode, owner and label of `like`.
+    /// A file of our own, with the mode and label of `like`.
     Write { file: String, from: Option<String>, to: String, like: Option<String> },
     /// A file of our own goes.
     Remove { file: String, from: String },
@@ -81,10 +81,17 @@ pub(crate) fn plan(seen: &Seen, wish: &Wish) -> Plan {
                     own(seen).map(|(_, text)| Step::Remove { file: OWN_LIST.into(), from: text.into() }),
                 );
             }
+            plan.versions = named(seen);
             plan.place = Err(refusal);
         }
     }
     plan
+}
+
+/// The versions of the lists that name us.
+fn named(seen: &Seen) -> Vec<String> {
+    let chains = seen.lists.iter().filter_map(|list| conflist::read(list.text.as_ref().ok()?).ok());
+    chains.filter(|chain| !chain.ours.is_empty()).flat_map(|chain| chain.versions).collect()
 }
 
 /// A later installer's claim to this node, if there is one.
@@ -103,6 +110,9 @@ pub(crate) fn claims(seen: &Seen) -> Vec<Claim> {
 }
 
 fn join(seen: &Seen, wish: &Wish, plan: &mut Plan) -> Result<Place, Refusal> {
+    if let Some(folder) = &seen.no_conf_dir {
+        return Err(Refusal::NoFolder(folder.clone()));
+    }
     if wish.way == Some(Way::Auxiliary) || (wish.way.is_none() && seen.auxiliary.is_some()) {
         return auxiliary(seen, wish, plan);
     }

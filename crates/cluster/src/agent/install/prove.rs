@@ -34,9 +34,9 @@ pub(super) fn speaks(path: &Path, wanted: &[String]) -> Result<(), Error> {
     let spoken = versions(path)?;
     match wanted.iter().find(|version| !spoken.contains(version)) {
         None => Ok(()),
-        Some(version) => Err(Error::DoesNotRun {
-            path: path.to_owned(),
-            why: format!("it does not speak CNI {version}, which the list may be used as"),
+        Some(version) => Err(Error::DoesNotSpeak {
+            folder: path.parent().unwrap_or(Path::new("/")).to_owned(),
+            version: version.clone(),
         }),
     }
 }

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// What is on the node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
+    /// The directory of the lists, if it is not there. An image of ours has none: where it is not mounted from the node,
+    /// nothing is installed into the container's own layer.
+    pub(crate) no_conf_dir: Option<PathBuf>,
     /// Every file the runtime takes for a list, in its order.
     pub(crate) lists: Vec<List>,
     /// The names of all other files beside them.
@@ -70,6 +73,7 @@ pub(crate) fn survey(
         let is_there = |path: PathBuf| path.is_file() || path.is_symlink();
         seen.plugins.extend(names(folder)?.into_iter().filter(|name| is_there(folder.join(name))));
     }
+    seen.no_conf_dir = (!conf_dir.is_dir()).then(|| conf_dir.to_owned());
     (seen.lists, seen.others) = lists(conf_dir)?;
     let named = || seen.lists.iter().find_map(auxiliary_chain);
     let chain = auxiliary.map(str::to_owned).or_else(named).or_else(|| seen.memory.auxiliary.clone());
@@ -97,6 +101,9 @@ pub(crate) fn lists(folder: &Path) -> Result<(Vec<List>, Vec<String>), Error> {
             Ok(None) => continue,
             Ok(Some(bytes)) => String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned()),
             Err(_) if path.is_dir() => continue,
+            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => Err(format!(
+                "it cannot be read: {cause}; chown it to root, or give the agent CAP_DAC_OVERRIDE"
+            )),
             Err(cause) => Err(cause.to_string()),
         };
         let linked = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());

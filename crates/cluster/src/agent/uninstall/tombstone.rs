@@ -24,7 +24,7 @@ pub(super) fn put(from: &Path, to: &Path, hook: &mut Hook<'_>) -> Result<Option<
         return Err(failed("it is not a plugin of this kind; it was left as it is".to_owned()));
     };
     bytes[at..at + LENGTH].copy_from_slice(&ENDED);
-    put_plugin(&mut bytes.as_slice() as &mut dyn Read, to, hook)
+    put_plugin(&mut bytes.as_slice() as &mut dyn Read, to, &[], hook)
         .map_err(|error| failed(error.to_string()))?;
     Ok(Some(format!("{} passes everything through from now on", to.display())))
 }

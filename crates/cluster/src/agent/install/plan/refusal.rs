@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub(crate) enum Refusal {
     /// There is none yet.
     NoList,
+    /// There is no directory for one.
+    NoFolder(PathBuf),
     /// The configured one is not there.
     NotThere(String),
     /// The one the runtime uses cannot be used by anybody, or not by us.
@@ -27,6 +29,8 @@ pub(crate) enum Refusal {
     Delegated { list: String, multus: String },
     /// An auxiliary chain is wanted and nobody named it.
     NoAuxiliary,
+    /// It belongs to a user to whom this process may give no file.
+    Foreign { list: String, owner: (u32, u32) },
 }
 
 impl Refusal {
@@ -34,7 +38,11 @@ impl Refusal {
     pub(crate) fn may_pass(&self) -> bool {
         matches!(
             self,
-            Refusal::NoList | Refusal::NotThere(_) | Refusal::Broken { .. } | Refusal::Missing { .. }
+            Refusal::NoList
+                | Refusal::NoFolder(_)
+                | Refusal::NotThere(_)
+                | Refusal::Broken { .. }
+                | Refusal::Missing { .. }
         )
     }
 }
@@ -45,6 +53,12 @@ impl fmt::Display for Refusal {
             Refusal::NoList => {
                 f.write_str("there is no list to join yet; the node's own network plugin must come first")
             }
+            Refusal::NoFolder(folder) => write!(
+                f,
+                "there is no directory {} and none is made, for no runtime would read it; in a container, mount the node's \
+                 directory there; on the node, its own network plugin must come first, or name another with --conf-dir",
+                folder.display()
+            ),
             Refusal::NotThere(list) => {
                 write!(
                     f,
@@ -86,6 +100,11 @@ impl fmt::Display for Refusal {
             Refusal::NoAuxiliary => f.write_str(
                 "Multus's configuration names no auxiliaryCNIChainName; set it there, or name the chain with \
                  --auxiliary-chain",
+            ),
+            Refusal::Foreign { list, owner: (user, group) } => write!(
+                f,
+                "{list} cannot be joined: it belongs to user {user}, group {group}, and this process has no CAP_CHOWN to \
+                 leave it so; chown it to root, give the agent that capability, or install with --way own-list"
             ),
         }
     }

@@ -57,7 +57,10 @@ fn check(make: &dyn Fn() -> (Node, Target), act: &dyn Fn(&Target, &mut Hook<'_>)
             assert!(!names || now.contains_key("bin"), "{end:?} {hit}: named and not there");
             assert!(act(&target, &mut |_| Ok(())), "{end:?} {hit}: the next run");
             assert_eq!(state(&node), new, "{end:?} {hit}: the next run mends all");
-            assert!(publish::sweep(&target).expect("readable").is_empty(), "{end:?} {hit}: nothing is left");
+            assert!(
+                publish::sweep(&target, &mut |_| Ok(())).expect("readable").is_empty(),
+                "{end:?} {hit}: nothing is left"
+            );
         }
     }
 }
@@ -116,6 +119,25 @@ fn a_list_of_our_own_may_end_anywhere() {
     );
 }
 
+fn uninstalls(target: &Target, hook: &mut Hook<'_>) -> bool {
+    let results = target.data_dir.join("results");
+    fs::create_dir_all(&results).expect("a folder");
+    let leaving = Leaving {
+        conf_dir: target.conf_dir.clone(),
+        bin_dirs: target.bin_dirs.clone(),
+        state_dir: target.data_dir.join("run"),
+        data_dir: target.data_dir.clone(),
+        results_dirs: vec![results],
+        auxiliary: None,
+        binary: target.wish.binary.clone(),
+        reload_wait: Duration::ZERO,
+        wait: Duration::ZERO,
+        purge: false,
+        installer: None,
+    };
+    uninstall(&leaving, hook).is_clean()
+}
+
 #[test]
 fn an_uninstallation_may_end_anywhere() {
     check(
@@ -125,25 +147,61 @@ fn an_uninstallation_may_end_anywhere() {
             converge(&target).expect("installs");
             (node, target)
         },
-        &|target, hook| {
-            let results = target.data_dir.join("results");
-            fs::create_dir_all(&results).expect("a folder");
-            let leaving = Leaving {
-                conf_dir: target.conf_dir.clone(),
-                bin_dirs: target.bin_dirs.clone(),
-                state_dir: target.data_dir.join("run"),
-                data_dir: target.data_dir.clone(),
-                results_dirs: vec![results],
-                auxiliary: None,
-                binary: target.wish.binary.clone(),
-                reload_wait: Duration::ZERO,
-                wait: Duration::ZERO,
-                purge: false,
-                installer: None,
-            };
-            uninstall(&leaving, hook).is_clean()
-        },
+        &uninstalls,
     );
+}
+
+/// The owner writes at the instant of the swap, and the process ends before it can give his list back: `act` ends so, and
+/// `next` finds it.
+fn give_back_later(
+    end: End,
+    installed: bool,
+    act: &dyn Fn(&Target, &mut Hook<'_>) -> bool,
+    next: &dyn Fn(&Target, &mut Hook<'_>) -> bool,
+) -> (Node, String) {
+    let node = Node::new(&[("10-flannel.conflist", FLANNEL)]);
+    let target = node.target("agent");
+    if installed {
+        converge(&target).expect("installs");
+    }
+    let later = FLANNEL.replace("cbr0", "later");
+    let mut swapped = false;
+    let mut hook = |step: Step| match step {
+        Step::Rename if !swapped && Memory::load(&target.data_dir).expect("readable").swap.is_some() => {
+            swapped = true;
+            node.write("10-flannel.conflist", &later);
+            Ok(())
+        }
+        Step::SyncFolder if swapped => match end {
+            End::Fails => Err(io::Error::other("hit")),
+            End::Dies => resume_unwind(Box::new(())),
+        },
+        _ => Ok(()),
+    };
+    let came_through = catch_unwind(AssertUnwindSafe(|| act(&target, &mut hook))).unwrap_or(false);
+    assert!(swapped && !came_through, "{end:?}");
+    let now = node.read("10-flannel.conflist");
+    assert!(!now.contains("later"), "it is only staged: {now}");
+    assert!(next(&target, &mut |_| Ok(())), "{end:?}: the next run");
+    assert_eq!(Memory::load(&target.data_dir).expect("readable").swap, None);
+    let now = node.read("10-flannel.conflist");
+    (node, now)
+}
+
+#[test]
+fn what_an_owner_wrote_at_the_instant_of_the_end_comes_back() {
+    let later = FLANNEL.replace("cbr0", "later");
+    for end in [End::Fails, End::Dies] {
+        let (node, now) = give_back_later(end, false, &installs, &installs);
+        let chain = conflist::read(&now).expect("a list");
+        assert_eq!((chain.name.as_str(), chain.ours.len()), ("later", 1), "{end:?}");
+        assert!(uninstalls(&node.target("agent"), &mut |_| Ok(())));
+        assert_eq!(node.read("10-flannel.conflist"), later, "{end:?}: every byte of it");
+        let (_node, now) = give_back_later(end, true, &uninstalls, &uninstalls);
+        assert_eq!(now, later, "{end:?}: taking off");
+        let (_node, now) = give_back_later(end, false, &installs, &uninstalls);
+        assert_eq!(now, later, "{end:?}: taking off what was begun");
+    }
 }
 
 #[test]

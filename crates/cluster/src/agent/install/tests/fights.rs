@@ -71,6 +71,43 @@ fn what_is_written_between_looking_and_swapping_goes_back() {
     assert_eq!((chain.name.as_str(), chain.ours.len()), ("later", 1));
 }
 
+/// The owner takes his list away before the swap of that number, having written it before the first if `writes`.
+fn taken_away(swap: u32, writes: bool, answer: &dyn Fn() -> std::io::Result<()>) -> (Node, Error) {
+    let node = Node::new(&[("10-flannel.conflist", FLANNEL)]);
+    let target = node.target("agent");
+    let mut swaps = 0;
+    let mut hook = |step| {
+        let begun = || Memory::load(&target.data_dir).expect("readable").swap.is_some();
+        if step != millrace_host::files::Step::Rename || swaps == swap || !begun() {
+            return Ok(());
+        }
+        swaps += 1;
+        if swaps == 1 && writes {
+            node.write("10-flannel.conflist", &FLANNEL.replace("cbr0", "later"));
+        }
+        if swaps < swap {
+            return Ok(());
+        }
+        fs::remove_file(node.list("10-flannel.conflist")).expect("a file");
+        answer()
+    };
+    let error = converge_with(&target, &mut hook).expect_err("nothing to join");
+    assert_eq!(swaps, swap);
+    assert!(seen::names(&target.conf_dir).expect("a folder").is_empty(), "{error}");
+    (node, error)
+}
+
+#[test]
+fn a_list_that_goes_while_it_is_swapped_is_not_brought_back() {
+    for (swap, writes) in [(1, false), (2, true)] {
+        let (_node, error) = taken_away(swap, writes, &|| Ok(()));
+        assert!(matches!(error, Error::Refused(Refusal::NoList)), "{error}");
+    }
+    // Where files cannot be swapped.
+    let (_node, error) = taken_away(1, false, &|| Err(rustix::io::Errno::INVAL.into()));
+    assert!(error.to_string().contains("--way own-list"), "{error}");
+}
+
 #[test]
 fn a_list_that_its_owner_takes_away_does_not_come_back() {
     let node = Node::new(&[("10-flannel.conflist", FLANNEL)]);

@@ -139,7 +139,9 @@ fn dry_run(args: &args::Agent, entry: &Entry, out: &mut impl Write) -> anyhow::R
         match step {
             Step::Binary => {
                 let to = plugin_in(&seen.bin_dir);
-                writeln!(out, "would install {} as {}", target.wish.binary.display(), to.display())?;
+                let word = if to.exists() { "replace" } else { "install" };
+                let from = target.wish.binary.display();
+                writeln!(out, "would {word} the plugin {} from {from}", to.display())?;
             }
             Step::Edit { list, from, to, .. } | Step::Restore { list, from, to } => {
                 out.write_all(super::diff::unified(&name(list), from, &name(list), to).as_bytes())?;
@@ -154,9 +156,16 @@ fn dry_run(args: &args::Agent, entry: &Entry, out: &mut impl Write) -> anyhow::R
             }
         }
     }
-    let place = plan.place.map_err(super::Error::Refused)?;
-    let word = if plan.steps.is_empty() { "nothing to do" } else { "would be" };
-    writeln!(out, "{word}: {place}")?;
+    if !plan.steps.contains(&Step::Binary) {
+        writeln!(out, "plugin is right: {}", plugin_in(&seen.bin_dir).display())?;
+    }
+    let place = plan
+        .place
+        .map_err(super::Error::Refused)
+        .context("this was a dry run, nothing was changed; our entry would be in no list")?;
+    let word = if plan.steps.is_empty() { "nothing to do; our entry is in" } else { "our entry would be in" };
+    writeln!(out, "{word} {place}")?;
+    writeln!(out, "nothing was changed: this was a dry run")?;
     Ok(true)
 }
 

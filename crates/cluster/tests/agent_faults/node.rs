@@ -198,7 +198,10 @@ impl Node {
 
     /// What a reboot leaves of /run: nothing.
     pub(crate) fn wipe_runtime_directory(&self) {
-        std::fs::remove_dir_all(self.folder.join("run")).expect("it is ours");
+        // Aside first: an agent that lives makes files in it while it is being emptied.
+        let aside = self.folder.join("run.gone");
+        std::fs::rename(self.folder.join("run"), &aside).expect("it is ours");
+        std::fs::remove_dir_all(aside).expect("nobody has this name");
     }
 
     /// The runtime on this node.

@@ -89,8 +89,8 @@ pub(crate) fn profile(platform: Platform) -> Profile {
         // Its operator's readiness probes look for exact files: nothing of it is edited. Multus looks for its auxiliary chain
         // below the directory of the list that its `clusterNetwork` names, which its operator writes as
         // /host/run/multus/cni/net.d; CRI-O's own directory (/etc/kubernetes/cni/net.d) holds nothing but Multus. Upstream's
-        // Multus has /etc/cni/net.d there. Not tried on a cluster: it comes from configurations of 4.19 and later; whether
-        // earlier releases set `auxiliaryCNIChainName` at all is unknown.
+        // Multus has /etc/cni/net.d there. Not tried on a cluster: it comes from configurations that others published; which
+        // releases set `auxiliaryCNIChainName` is unknown.
         Platform::OpenShift => Profile {
             conf_dir: "/run/multus/cni/net.d",
             bin_dir: "/var/lib/cni/bin",

@@ -164,6 +164,24 @@ fn folders_that_are_named_win_over_what_is_found() {
     assert!(!plugins.join("millrace-cni").exists(), "{proof}");
 }
 
+/// As `millrace print` writes it: what is left to the platform is there, and empty.
+#[test]
+fn what_the_configuration_leaves_empty_is_found_at_uninstalling_too() {
+    if missing("what_the_configuration_leaves_empty_is_found_at_uninstalling_too") {
+        return;
+    }
+    let node = Node::of("kubeadm");
+    let file = node.folder.join("agent.yaml");
+    fs::write(&file, "install:\n  platform: kubeadm\n  confDir: \"\"\n  binDir: \"\"\n  list: \"\"\n")
+        .expect("a file");
+    let file = file.to_str().expect("text");
+    let before = node.files();
+    assert_eq!(node.agent(&["--once", "--config", file]).0, Some(0));
+    assert_ne!(node.files(), before);
+    let (status, proof) = node.agent(&["uninstall", "--reload-wait", "0", "--config", file]);
+    assert_eq!((status, node.files()), (Some(0), before), "{proof}");
+}
+
 #[test]
 fn while_an_attachment_names_it_the_plugin_passes_everything_through() {
     if missing("while_an_attachment_names_it_the_plugin_passes_everything_through") {

@@ -2,7 +2,7 @@
 # and says what it installs. CI runs the same targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden bench size fuzz image install-deps clean
+.PHONY: help demo test check golden bench bench-agent size fuzz image install-deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ golden: ## rewrites the golden files; review the diff
 
 bench: ## the plugin's budgets as ratios to their floors (root)
 	@scripts/bench
+
+bench-agent: ## the agent's memory, processor time and requests on a node with 250 pods (root; an API server, see README)
+	@scripts/bench-agent
 
 size: ## the plugin's size, packages, memory and processes against their budgets (root)
 	@scripts/size

@@ -148,6 +148,11 @@ async fn requests(client: &kube::Client) -> f64 {
     text.lines().filter(of_agent).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
+/// The program that ships, not the one that cargo built beside this.
+fn agent() -> String {
+    std::env::var("MILLRACE").expect("MILLRACE is not set; run scripts/bench-agent")
+}
+
 /// The agent's process, and its folders.
 struct Agent {
     folder: PathBuf,
@@ -164,7 +169,7 @@ impl Agent {
         std::fs::write(folder.join("net.d/10-bench.conflist"), list).expect("the rig's folder is ours");
         std::fs::copy("/bin/true", folder.join("bin/main")).expect("the rig's folder is ours");
         let plugin = std::env::var("MILLRACE_CNI").expect("MILLRACE_CNI is not set; run scripts/bench-agent");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        let mut command = Command::new(agent());
         command.args(["agent", "--node", "node1", "--metrics-address", "none", "--platform", "kubeadm"]);
         command.arg("--kubeconfig").arg(api.kubeconfig()).arg("--binary").arg(plugin);
         for (flag, part) in
@@ -178,7 +183,7 @@ impl Agent {
 
     fn until_ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
-        let mut probe = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        let mut probe = Command::new(agent());
         probe.args(["agent", "probe", "ready", "--sockets"]).arg(self.folder.join("run/agents"));
         probe.stdout(Stdio::null()).stderr(Stdio::null());
         while !probe.status().is_ok_and(|status| status.success()) {

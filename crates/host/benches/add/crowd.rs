@@ -8,8 +8,7 @@ use crate::calls::{self, Calls};
 use crate::figures::{Samples, Verdicts};
 use crate::process::{Call, Running};
 use crate::space::{Space, Spaces};
-use crate::{on_a_thread, timed};
-use rustix::thread::CpuSet;
+use crate::{on_a_thread, on_one_processor, timed};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -122,9 +121,7 @@ fn at_once(jobs: &[Job<'_>], cores: usize) -> Duration {
 /// The processor time of one ADD, the starting of its process included: its wall time where caller and plugin have one
 /// processor between them. The kernel's own account of children leaves the starting out.
 fn alone(calls: &Calls, spaces: &mut Spaces, samples: &mut Samples) {
-    let mut first = CpuSet::new();
-    first.set(0);
-    rustix::thread::sched_setaffinity(None, &first).expect("a thread may stay on the first processor");
+    on_one_processor();
     for _ in 0..ALONE {
         let call = calls::on(&calls.stamped, spaces.take());
         samples.add(timed(|| call.run()));

@@ -1,8 +1,10 @@
 //! What an ADD costs, as ratios to floors measured in the same run: starting a process (`echo`), and the kernel's own work on the very
 //! netlink messages (`routes, then batch`).
 //!
-//! Everything is measured in rounds, each thing once a round, so that a noisy second hurts all alike. Namespaces are
-//! made beforehand and used once. Ends with 1 if a budget of architecture.md §9 is exceeded. Measures only this machine,
+//! Everything is measured in rounds, each thing once a round, so that a noisy second hurts all alike, and on one processor: caller,
+//! plugin and kernel in turn, so that the time is what all of it takes of a processor. With two, a start of a process is as quick as
+//! the other happens to be woken, and at real-time priority (`scripts/bench`) that wakening widened the floor by half; on one
+//! it costs at that priority what it costs without. Namespaces are made beforehand and used once. Ends with 1 if a budget of architecture.md §9 is exceeded. Measures only this machine,
 //! in namespaces of its own.
 
 mod agent;
@@ -19,6 +21,7 @@ use calls::Calls;
 use figures::{Samples, Verdicts};
 use millrace_host::routes;
 use process::Call;
+use rustix::thread::CpuSet;
 use space::{Space, Spaces};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -29,6 +32,8 @@ const ROUNDS: usize = 10;
 const BLOCK: usize = 8;
 
 fn main() -> ExitCode {
+    let everywhere = rustix::thread::sched_getaffinity(None).expect("a thread knows where it may run");
+    on_one_processor();
     let calls = Calls::new();
     let things = things(&calls);
     let fresh = ROUNDS * BLOCK * things.iter().filter(|thing| thing.fresh).count();
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
     verdicts.say("add-stamped", cost(STAMPED) / floor, 1.5);
     verdicts.say("add-through-agent", cost(AGENT) / floor, 2.0);
     verdicts.say("default-encoding", cost(BATCH) / cost(NATIVE), 1.6);
+    rustix::thread::sched_setaffinity(None, &everywhere).expect("a thread may run where it might before");
     crowd::run(&calls, &mut spaces, &mut verdicts);
     ExitCode::from(verdicts.code())
 }
@@ -104,6 +110,13 @@ fn things(calls: &Calls) -> Vec<Thing<'_>> {
         things.push(Thing { name, fresh: true, run: Box::new(|space| inside(space, runs)) });
     }
     things
+}
+
+/// The calling thread and whatever it starts, from now on.
+fn on_one_processor() {
+    let mut first = CpuSet::new();
+    first.set(0);
+    rustix::thread::sched_setaffinity(None, &first).expect("a thread may stay on the first processor");
 }
 
 fn timed(act: impl FnOnce()) -> Duration {

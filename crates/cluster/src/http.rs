@@ -2,7 +2,6 @@
 //!
 //! Whoever connects, nothing grows: connections, headers, bodies, waiting and the life of a connection all have bounds.
 //! It knows no route of its own.
-#![allow(dead_code, reason = "the run loops that use it come last")]
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};

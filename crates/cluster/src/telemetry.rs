@@ -1,7 +1,6 @@
 //! What every role starts with: where its log lines go, in which form and how many, and how it is told to stop.
 //!
 //! Log lines go to standard error; standard output belongs to commands. Nothing is sent anywhere.
-#![allow(dead_code, reason = "the run loops that use it come last")]
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};

@@ -214,11 +214,8 @@ impl AuditText {
         if let Some(names) = self.findings {
             audit.findings.clear();
             for name in names {
-                match [Finding::Bypass, Finding::Drift]
-                    .into_iter()
-                    .find(|finding| format!("{finding:?}") == name)
-                {
-                    Some(finding) => audit.findings.push(finding),
+                match FINDINGS.into_iter().find(|(known, _)| *known == name) {
+                    Some((_, finding)) => audit.findings.push(finding),
                     None => complaints.push(format!("audit.findings has {name:?}; write Bypass or Drift")),
                 }
             }

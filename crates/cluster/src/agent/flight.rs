@@ -17,9 +17,6 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Where it is unless told otherwise.
-pub(crate) const FOLDER: &str = "/var/lib/millrace";
-
 /// How much is kept, in both files together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {

@@ -8,7 +8,7 @@ use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags}
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -173,16 +173,12 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
-/// Whether the kernel refused for want of a capability, or of the whole thing: then content has to do.
-pub(crate) fn is_refused(cause: &io::Error) -> bool {
-    matches!(cause.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::agent::guard::scratch::Scratch;
     use millrace_rig::absent::not_run;
+    use std::io::ErrorKind;
     use std::process::{Command, Stdio};
     use std::time::Duration;
 
@@ -192,7 +188,8 @@ mod tests {
         let folder = scratch.folder("net.d");
         let writers = match Writers::open(std::slice::from_ref(&folder), Path::new("/proc")) {
             Ok(writers) => writers,
-            Err(cause) if is_refused(&cause) => {
+            // For want of a capability, or of the whole thing.
+            Err(cause) if matches!(cause.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
                 return not_run("a_foreign_writer_is_named", "fanotify", "run as root with CAP_SYS_ADMIN");
             }
             Err(cause) => panic!("{cause}"),

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long a first list of pods is waited for before the chain is published with the hint that is there already.
+/// How long the first lists of pods and namespaces are waited for before the chain is published with the hint that is there already.
 const FIRST_LIST: Duration = Duration::from_secs(10);
 /// Changes that come together are one write: each makes every runtime on the node read its lists again.
 const TOGETHER: Duration = Duration::from_millis(200);
@@ -45,9 +45,10 @@ impl Chain {
 
     /// Waits until it is known what to publish, as far as that is worth waiting for, and publishes it.
     pub(super) async fn publish(&self, shared: &Shared) {
-        let mut synced = shared.pods.synced();
+        let mut enrolled = shared.pods.enrolled();
+        let known = enrolled.wait_for(|enrolled| *enrolled != Enrolled::Unknown);
         tokio::select! {
-            _ = tokio::time::timeout(FIRST_LIST, synced.wait_for(|synced| *synced)) => {}
+            _ = tokio::time::timeout(FIRST_LIST, known) => {}
             () = shared.stop.cancelled() => return,
         }
         self.renew(shared);

@@ -1,6 +1,6 @@
 //! Our place on this node: the plugin in the directory the runtime searches, our entry in the list it uses.
 //!
-//! Looking, planning and acting are apart: [`look`] reads, [`plan`] decides and touches nothing, [`converge`] does what was
+//! Looking, planning and acting are apart: [`look`] reads, [`plan()`] decides and touches nothing, [`converge`] does what was
 //! planned, binary first, and nothing when all is right already. It never makes a list malformed, never changes a name, a
 //! version or another's entry but istio-cni's, whose work it takes over, and never writes over what an owner wrote
 //! meanwhile. Whoever calls [`converge`] holds the lock (`agent::lock`).

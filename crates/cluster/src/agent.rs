@@ -15,6 +15,7 @@ pub(crate) mod lock;
 pub(crate) mod metrics;
 pub(crate) mod platform;
 pub(crate) mod pods;
+mod program;
 mod run;
 pub(crate) mod runtime;
 pub(crate) mod selftest;

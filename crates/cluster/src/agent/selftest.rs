@@ -4,6 +4,7 @@
 //! with the plan, then it is told to take the pod out again. Nothing is left behind, the node's own records and sockets
 //! are not touched, and everything together ends by a deadline.
 
+use crate::agent::program::{ends, unless_busy};
 use millrace_core::cni::entry::{ANNOTATIONS, Entry};
 use millrace_core::dialect::{Backend, Choice};
 use millrace_core::rules::compare::{Drift, compare};
@@ -13,17 +14,14 @@ use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
 use millrace_host::backend;
 use millrace_host::netns::{self, NetNs};
 use millrace_host::records::Records;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, AsRawFd};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// What is tried, and how.
@@ -235,7 +233,7 @@ impl Call<'_> {
         };
         let binary = |cause| Error::Binary { path: self.trial.plugin.clone(), cause };
         let mut child = unless_busy(start, self.deadline).map_err(binary)?;
-        let ended = wait(&mut child, self.deadline);
+        let ended = ends(&mut child, self.deadline);
         if !matches!(ended, Ok(true)) {
             // It may have ended just now; then there is nothing to kill.
             let _ = child.kill();
@@ -256,33 +254,6 @@ impl Call<'_> {
 
 /// The most of what the plugin says that is repeated.
 const LONGEST: u64 = 4 << 10;
-
-/// A file that somebody's fork holds open for writing, for an instant, cannot be executed.
-fn unless_busy(start: impl Fn() -> io::Result<Child>, deadline: Instant) -> io::Result<Child> {
-    loop {
-        match start() {
-            Err(cause) if cause.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < deadline => {
-                // No event tells when a stranger's descriptor is closed.
-                poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 5_000_000 }))?;
-            }
-            started => return started,
-        }
-    }
-}
-
-/// Whether it ended before the deadline.
-fn wait(child: &mut Child, deadline: Instant) -> io::Result<bool> {
-    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(|_| io::Error::other("the deadline is too far away"))?;
-        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left)) {
-            Err(Errno::INTR) => {}
-            Err(cause) => return Err(cause.into()),
-            Ok(count) => return Ok(count > 0),
-        }
-    }
-}
 
 /// A directory for one trial, gone when dropped.
 struct Scratch(PathBuf);

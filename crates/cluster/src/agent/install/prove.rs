@@ -3,9 +3,7 @@
 //! The only place of the agent that starts a program. It is given no environment but the question, and a deadline.
 
 use super::Error;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use crate::agent::program::{ends, unless_busy};
 use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -44,7 +42,7 @@ pub(super) fn speaks(path: &Path, wanted: &[String]) -> Result<(), Error> {
 fn run(path: &Path) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + PATIENCE;
     let mut child = start(path, Instant::now() + BUSY)?;
-    let ended = wait(&mut child, deadline);
+    let ended = ends(&mut child, deadline);
     if !matches!(ended, Ok(true)) {
         // It may have ended just now; then there is nothing to kill.
         let _ = child.kill();
@@ -64,29 +62,10 @@ fn run(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn start(path: &Path, deadline: Instant) -> io::Result<Child> {
-    loop {
+    let start = || {
         let mut command = Command::new(path);
         command.env_clear().env("CNI_COMMAND", "VERSION").stdin(Stdio::null()).stdout(Stdio::piped());
-        match command.stderr(Stdio::null()).spawn() {
-            Err(cause) if cause.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < deadline => {
-                // No event tells when a stranger's descriptor is closed.
-                poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 5_000_000 }))?;
-            }
-            started => return started,
-        }
-    }
-}
-
-/// Whether it ended before the deadline.
-fn wait(child: &mut Child, deadline: Instant) -> io::Result<bool> {
-    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(|_| io::Error::other("the deadline is too far away"))?;
-        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left)) {
-            Err(Errno::INTR) => {}
-            Err(cause) => return Err(cause.into()),
-            Ok(count) => return Ok(count > 0),
-        }
-    }
+        command.stderr(Stdio::null()).spawn()
+    };
+    unless_busy(start, deadline)
 }

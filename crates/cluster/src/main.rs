@@ -1,6 +1,7 @@
 //! `millrace`: subcommand to one function each. It holds no logic of its own.
 
 mod agent;
+mod api;
 mod args;
 mod cli;
 mod demo;

@@ -1,10 +1,12 @@
-//! `millrace print`: what installs the agent, as manifests, as a chart or as a tree for Kustomize, all from `print/objects`.
+//! `millrace print`: what installs the agent, as manifests, as a chart or as a tree for Kustomize, all from `print/objects`;
+//! and the definitions of the custom resources.
 //!
 //! What is printed is decided by pure functions of the flags; only here is anything written, and only below the folder named.
 
 mod chart;
 mod comments;
 mod config;
+mod crd;
 mod daemonset;
 mod kustomize;
 mod objects;
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &Print, out: &mut dyn Write) -> Result<Outcome> {
             let jobs = objects::uninstall(&words(&args.variant), &args.node);
             out.write_all(manifests(&jobs).as_bytes())?;
         }
+        What::Crd => out.write_all(crd::file().as_bytes())?,
         What::Chart(Folder { output }) => write_all(output, &chart::files(), out)?,
         What::Kustomize(Folder { output }) => write_all(output, &kustomize::files(), out)?,
     }
@@ -74,7 +77,8 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
         let kustomize = kustomize::files().into_iter();
         let chart = chart::files().into_iter().map(|(name, text)| (format!("chart/millrace/{name}"), text));
-        let files: Files = kustomize.chain(chart).collect();
+        let crd = std::iter::once(("crd.yaml".to_owned(), crd::file()));
+        let files: Files = kustomize.chain(chart).chain(crd).collect();
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             let _ = std::fs::remove_dir_all(&root);
             write_all(&root, &files, &mut std::io::sink()).expect("deploy/ is writable");

@@ -120,11 +120,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["cluster::args::*", "cluster::telemetry{Log}", "cluster::agent::health::probe{Probe}"],
     ),
     ("cluster::facts", &["core::*"]),
+    // The custom resources: data for all roles.
+    ("cluster::api", &["core::*", "cluster::api::*"]),
     // What is printed depends on flags alone, and on what the agent itself knows of platforms.
     (
         "cluster::print",
         &[
             "cluster::args::print",
+            "cluster::api::*",
             "cluster::cli{Outcome}",
             "cluster::print::*",
             "cluster::print",

@@ -16,6 +16,8 @@ pub(crate) enum What {
     Uninstall(Uninstall),
     Chart(Folder),
     Kustomize(Folder),
+    /// Print the CustomResourceDefinitions of MeshCNI and MeshCNINode, for kubectl apply.
+    Crd,
 }
 
 /// Print the objects that run the agent, for kubectl apply.

@@ -4,7 +4,10 @@
 //! pod's network namespace is looked at afterwards. No pod of the mesh may start unprotected, and no other may be held up.
 
 mod node;
+mod outage;
+mod overlap;
 mod pod;
+mod storm;
 mod zero;
 
 use millrace_rig::absent::not_run;
@@ -16,8 +19,8 @@ use rustix::process::Signal;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::mpsc::TryRecvError;
 use std::thread;
+use storm::storm;
 
 /// CNI's "try again later".
 const TRY_AGAIN: u64 = 11;
@@ -128,7 +131,7 @@ fn killing_the_agent_during_200_adds_loses_none() {
     let mut node = Node::new("storm", &credentials(&api), "100s");
     let mut pods: Vec<Pod> =
         (0..200).map(|number| Pod::new(Kind::Unstamped, &format!("storm-{number}"))).collect();
-    publish(&api, &mut pods);
+    publish(&api, &mut pods, "node1");
     node.start_agent();
     let runtime = node.runtime();
     let started: Vec<Started> = thread::scope(|scope| {
@@ -149,7 +152,7 @@ fn a_wiped_runtime_directory_leaves_one_agent_that_serves() {
     let Some(api) = scene("a_wiped_runtime_directory_leaves_one_agent_that_serves") else { return };
     let mut node = Node::new("cleared", &credentials(&api), "60s");
     let mut pods = ["alone", "two", "end"].map(|name| Pod::new(Kind::Unstamped, name));
-    publish(&api, &mut pods);
+    publish(&api, &mut pods, "node1");
     node.start_agent();
     node.until_one_serves();
     let [alone, two, end] = pods;
@@ -177,7 +180,7 @@ fn what_is_broken_in_a_running_pod_is_mended() {
     api.allow(&format!("system:serviceaccount:default:{ACCOUNT}"), "create", "events");
     let mut node = Node::with("audit", &credentials(&api), "60s", "Repair");
     let mut pods = [Pod::new(Kind::Unstamped, "mended")];
-    publish(&api, &mut pods);
+    publish(&api, &mut pods, "node1");
     node.start_agent();
     let namespace = Namespace::new();
     let started = node.runtime().start_in(&pods[0], &namespace);
@@ -244,7 +247,7 @@ fn row(api: &Apiserver, fault: Fault) -> Vec<Started> {
     let mut node = Node::new(&name, &credentials(api), patience);
     let mut pods: Vec<Pod> =
         (0..).zip(Kind::ALL).map(|(number, kind)| Pod::new(kind, &format!("{name}-{number}"))).collect();
-    publish(api, &mut pods);
+    publish(api, &mut pods, "node1");
     node.start_agent();
     let runtime = node.runtime();
     node.until("the hint names the mesh's namespace", |_| {
@@ -274,27 +277,17 @@ fn start(runtime: &Runtime, pods: &[Pod]) -> Vec<Started> {
 
 /// Pods start before, while and after a new agent takes over; of each kind the slowest, or one that is wrong, is told.
 fn upgrade(node: &mut Node, pods: &[Pod]) -> Vec<Started> {
-    let runtime = node.runtime();
-    let (say, heard) = std::sync::mpsc::channel::<()>();
-    let rounds = thread::scope(|scope| {
-        let storm = scope.spawn(move || {
-            let mut rounds = vec![start(&runtime, pods)];
-            // Until the new one has been alone for a while.
-            while !matches!(heard.try_recv(), Ok(()) | Err(TryRecvError::Disconnected)) {
-                rounds.push(start(&runtime, pods));
-            }
-            rounds.push(start(&runtime, pods));
-            rounds
-        });
+    let starts = storm(&node.runtime(), pods, |storm| {
+        storm.round();
         node.start_agent();
         node.end_agent(Signal::TERM);
-        say.send(()).expect("the storm goes on until it is told");
-        storm.join().expect("the storm ends")
+        // The new one alone.
+        storm.round();
     });
-    let of_kind = |at: usize| rounds.iter().map(move |round| &round[at]);
+    let of_pod = |at: usize| starts.iter().filter(move |start| start.pod == at).map(|start| &start.started);
     let worst = |at: usize, kind: Kind| {
-        let wrong = of_kind(at).find(|started| !is(started, due(Fault::Upgrading, kind)));
-        wrong.or_else(|| of_kind(at).max_by_key(|started| started.took)).expect("there was a round").clone()
+        let wrong = of_pod(at).find(|started| !is(started, due(Fault::Upgrading, kind)));
+        wrong.or_else(|| of_pod(at).max_by_key(|started| started.took)).expect("there was a round").clone()
     };
     Kind::ALL.into_iter().enumerate().map(|(at, kind)| worst(at, kind)).collect()
 }

@@ -187,7 +187,17 @@ impl Node {
 
     /// Sends a signal to the agent that has run longest, and waits for its end.
     pub(crate) fn end_agent(&mut self, signal: Signal) {
-        let mut agent = self.agents.remove(0);
+        let oldest = self.agents.remove(0);
+        self.end(oldest, signal);
+    }
+
+    /// The same to the agent that was started last.
+    pub(crate) fn end_newest_agent(&mut self, signal: Signal) {
+        let newest = self.agents.pop().expect("an agent was started");
+        self.end(newest, signal);
+    }
+
+    fn end(&self, mut agent: Child, signal: Signal) {
         kill_process(Pid::from_child(&agent), signal).expect("it is a child of ours");
         let ended = millrace_rig::end::within(PATIENCE, &mut agent);
         if ended.is_none() {
@@ -338,9 +348,9 @@ pub(crate) fn rules(namespace: &Namespace) -> usize {
     found.iter().flat_map(|(_, observed)| observed.chains.values()).map(Vec::len).sum()
 }
 
-/// The API server's side: what an operator and the scheduler did.
-pub(crate) fn publish(api: &Apiserver, pods: &mut [Pod]) {
-    let items: Vec<Value> = pods.iter().map(|pod| pod.object("node1")).collect();
+/// The API server's side: what an operator and the scheduler, which chose `node`, did.
+pub(crate) fn publish(api: &Apiserver, pods: &mut [Pod], node: &str) {
+    let items: Vec<Value> = pods.iter().map(|pod| pod.object(node)).collect();
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string();
     api.done(&["create", "-f", "-"], &list);
     let found: Value = serde_json::from_str(&api.done(&["get", "pods", "-A", "-o", "json"], ""))

@@ -20,7 +20,7 @@ fn an_agent_without_capabilities_does_all_but_audit_and_leaves_without_a_trace()
     let mut node = Node::new("zero", &credentials(&api), "60s").without_capabilities();
     let before = files(node.folder());
     let mut pods = vec![Pod::new(Kind::UnstampedUnknown, "zero")];
-    publish(&api, &mut pods);
+    publish(&api, &mut pods, "node1");
 
     node.start_agent();
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.agent())).expect("the agent runs");

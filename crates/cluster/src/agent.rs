@@ -7,6 +7,7 @@ mod auditing;
 mod chain;
 pub(crate) mod client;
 pub(crate) mod config;
+mod events;
 pub(crate) mod flight;
 pub(crate) mod guard;
 pub(crate) mod health;

@@ -3,6 +3,7 @@
 //! Whoever connects, nothing grows: connections, headers, bodies, waiting and the life of a connection all have bounds.
 //! It knows no route of its own.
 
+use crate::storm::Storm;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
@@ -18,12 +19,18 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+/// After an `accept` that failed: out of descriptors, trying again at once would only spin, and no event tells that there are
+/// some again.
+const BREATH: Duration = Duration::from_millis(100);
+/// One failure after another is one line in so long, and a number.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// How much of everything one server grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +153,7 @@ pub(crate) async fn serve(listener: impl Accept, router: Router, limits: Limits,
         .layer(DefaultBodyLimit::max(limits.body))
         .layer(middleware::from_fn(move |request, next| within(limits.request, request, next)));
     let places = Arc::new(Semaphore::new(limits.connections));
+    let mut failures = Storm::new(SILENCE, 1);
     loop {
         let Some(Ok(place)) = stop.run_until_cancelled(Arc::clone(&places).acquire_owned()).await else {
             break;
@@ -159,9 +167,14 @@ pub(crate) async fn serve(listener: impl Accept, router: Router, limits: Limits,
                     drop(place);
                 });
             }
-            // Out of file descriptors, say: trying again at once would only spin.
-            Some(Err(_)) => {
-                let _ = stop.run_until_cancelled(sleep(Duration::from_millis(100))).await;
+            Some(Err(error)) => {
+                if let Some(withheld) = failures.happens(Instant::now()) {
+                    tracing::error!(
+                        withheld,
+                        "accept a connection: {error}; raise the limit of open files if it is that"
+                    );
+                }
+                let _ = stop.run_until_cancelled(sleep(BREATH)).await;
             }
         }
     }

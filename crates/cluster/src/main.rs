@@ -8,6 +8,7 @@ mod demo;
 mod facts;
 mod http;
 mod print;
+mod storm;
 mod telemetry;
 
 use args::{Args, Command};

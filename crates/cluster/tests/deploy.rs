@@ -260,11 +260,20 @@ fn the_image_runs_by_itself_and_comes_out_the_same() {
 
 /// What the agent may do and what it may not, as the server says.
 fn permissions(api: &Apiserver, profile: &str) {
-    let zero =
-        ["get pods", "list pods", "watch pods", "get namespaces", "list namespaces", "watch namespaces"];
-    let audit = ["create pods/eviction", "patch pods", "create events"];
+    let zero = [
+        "get pods",
+        "list pods",
+        "watch pods",
+        "get namespaces",
+        "list namespaces",
+        "watch namespaces",
+        "create events",
+    ];
+    let audit = ["create pods/eviction", "patch pods"];
     let never = [
         "delete pods",
+        "get events",
+        "patch events",
         "create events.events.k8s.io",
         "create pods",
         "update pods",

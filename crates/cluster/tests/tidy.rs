@@ -136,7 +136,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     // What all roles share.
-    ("cluster::http", &[]),
+    ("cluster::http", &["cluster::storm"]),
+    ("cluster::storm", &[]),
     ("cluster::telemetry", &[]),
     // `why` reads what the agent's flight recorder wrote.
     (
@@ -158,6 +159,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::args::*",
             "cluster::facts",
             "cluster::http",
+            "cluster::storm",
             "cluster::telemetry",
             "cluster::agent::*",
         ],

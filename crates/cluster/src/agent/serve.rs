@@ -4,6 +4,7 @@
 //! is made under another name and renamed over the old.
 
 use super::metrics::{Asked, Metrics};
+use crate::storm::Storm;
 use anyhow::{Context, Result};
 use millrace_core::ask::{self, Answer, Event, Failure, Question};
 use millrace_core::cni::Code;
@@ -28,8 +29,10 @@ const MOST: usize = 512;
 const SLOWEST: Duration = Duration::from_secs(2);
 /// How long those who asked already are still answered when the agent ends. Whoever gets no answer asks the next agent.
 const GRACE: Duration = Duration::from_secs(2);
-/// After an `accept` that failed: it is for want of descriptors or memory, and may be better later.
+/// After an `accept` that failed: it is for want of descriptors or memory, and no event tells that there are some again.
 const BREATH: Duration = Duration::from_millis(100);
+/// One failure after another is one line in so long, and a number.
+const SILENCE: Duration = Duration::from_secs(60);
 /// The longest datagram: an event's message is bounded at 4 KiB, which JSON may write six times as long.
 const LONGEST_EVENT: usize = 64 << 10;
 /// The most datagrams that wait in a socket: net.unix.max_dgram_qlen is 10, or 512 where systemd raises it.
@@ -59,6 +62,7 @@ pub(crate) async fn serve<A, F>(
 {
     let (answer, places) = (Arc::new(answer), Arc::new(Semaphore::new(MOST)));
     let mut open = JoinSet::new();
+    let mut failures = Storm::new(SILENCE, 1);
     loop {
         let next = async {
             // Never closed.
@@ -74,8 +78,13 @@ pub(crate) async fn serve<A, F>(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::error!("accept a question: {error}; raise the limit of open files if it is that");
-                tokio::time::sleep(BREATH).await;
+                if let Some(withheld) = failures.happens(Instant::now()) {
+                    tracing::error!(
+                        withheld,
+                        "accept a question: {error}; raise the limit of open files if it is that"
+                    );
+                }
+                let _ = stop.run_until_cancelled(tokio::time::sleep(BREATH)).await;
                 continue;
             }
         };
@@ -98,6 +107,7 @@ pub(crate) async fn serve<A, F>(
 /// Hands every event to `hear` until `stop`, and then those that were sent before.
 pub(crate) async fn hear(socket: UnixDatagram, stop: CancellationToken, mut hear: impl FnMut(Event)) {
     let mut buffer = vec![0; LONGEST_EVENT];
+    let mut failures = Storm::new(SILENCE, 1);
     let mut heard = |datagram: &[u8]| match Event::read(datagram) {
         Ok(event) => hear(event),
         Err(error) => tracing::warn!("an event is not counted: {error}"),
@@ -110,8 +120,10 @@ pub(crate) async fn hear(socket: UnixDatagram, stop: CancellationToken, mut hear
         match received {
             Ok(length) => heard(&buffer[..length]),
             Err(error) => {
-                tracing::error!("receive an event: {error}");
-                tokio::time::sleep(BREATH).await;
+                if let Some(withheld) = failures.happens(Instant::now()) {
+                    tracing::error!(withheld, "receive an event: {error}");
+                }
+                let _ = stop.run_until_cancelled(tokio::time::sleep(BREATH)).await;
             }
         }
     }

@@ -4,6 +4,7 @@
 
 use super::auditing;
 use super::chain::Chain;
+use super::events::tell_chain;
 use super::flight::recorder::Recorder;
 use super::guard::{Guard, Report, Status};
 use super::health::serve::on_node;
@@ -20,7 +21,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,8 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(8);
 const AGAIN: Duration = Duration::from_secs(30);
 /// How many events a slow listener may fall behind.
 const BACKLOG: usize = 256;
+/// How many reports of the guard wait to become events.
+const REPORTS: usize = 16;
 
 /// The tasks of the agent that serves.
 pub(super) struct Serving {
@@ -60,8 +63,10 @@ impl Serving {
         if setup.audits {
             tasks.spawn(auditing::audit(shared.clone(), events.subscribe(), mended.clone()));
         }
-        tasks.spawn(keep_chain(shared.clone(), chain, status, mended));
-        tasks.spawn(tell_chain(shared.clone(), status_now));
+        let (reports, reported) = mpsc::channel(REPORTS);
+        tasks.spawn(keep_chain(shared.clone(), chain, status, reports, mended));
+        tasks.spawn(tell_chain(shared.link.clone(), setup.node.clone(), reported, shared.stop.clone()));
+        tasks.spawn(tell_readiness(shared.clone(), status_now));
         if let Some(address) = setup.metrics_address {
             let router = router(shared.health.clone(), shared.metrics.clone());
             tasks.spawn(on_node(address, router, shared.stop.clone()));
@@ -205,7 +210,13 @@ fn identity(path: &Path) -> Result<(u64, u64)> {
 }
 
 /// Publishes the chain, then guards it and follows what is wanted of it.
-async fn keep_chain(shared: Shared, chain: Chain, status: watch::Sender<Status>, mended: Arc<Notify>) {
+async fn keep_chain(
+    shared: Shared,
+    chain: Chain,
+    status: watch::Sender<Status>,
+    reports: mpsc::Sender<Report>,
+    mended: Arc<Notify>,
+) {
     // Sockets are there by now: whoever is called by the new entry finds somebody to ask.
     chain.publish(&shared).await;
     let mut guard =
@@ -215,6 +226,8 @@ async fn keep_chain(shared: Shared, chain: Chain, status: watch::Sender<Status>,
         if matches!(report, Report::Repaired { .. }) {
             mended.notify_one();
         }
+        // The guard waits for no event: one that finds no place is in the log.
+        let _ = reports.try_send(report.clone());
     });
     let stop = shared.stop.clone();
     tokio::join!(guard.run(status, stop), chain.follow(&shared));
@@ -227,7 +240,7 @@ fn chance() -> f64 {
 }
 
 /// Readiness of chain and plugin, from what the guard says.
-async fn tell_chain(shared: Shared, mut status: watch::Receiver<Status>) {
+async fn tell_readiness(shared: Shared, mut status: watch::Receiver<Status>) {
     loop {
         let now = status.borrow_and_update().clone();
         let condition = now.condition();

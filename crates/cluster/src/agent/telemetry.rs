@@ -3,6 +3,7 @@
 //! Of calls that end alike, some a minute are written one by one and the rest counted: a node whose every pod fails says so
 //! in a few lines, and how many more there were. Metrics count all of them. It decides what is written, and writes it.
 
+use crate::storm::Storm;
 use millrace_core::ask::Event;
 use millrace_core::cni::Code;
 use millrace_core::reason::Reason;
@@ -39,10 +40,8 @@ type Way = (String, String, u16, String);
 
 #[derive(Debug)]
 struct Count {
-    since: Instant,
     level: Level,
-    written: u64,
-    withheld: u64,
+    storm: Storm,
 }
 
 impl Teller {
@@ -55,32 +54,22 @@ impl Teller {
             return Some(line(0));
         }
         let count =
-            self.ways.entry(self.way(event)).or_insert(Count { since: now, level, written: 0, withheld: 0 });
-        if now.saturating_duration_since(count.since) >= WINDOW {
-            let withheld = count.withheld;
-            *count = Count { since: now, level, written: 1, withheld: 0 };
-            return Some(line(withheld));
-        }
-        if count.written >= EACH {
-            count.withheld += 1;
-            return None;
-        }
-        count.written += 1;
-        Some(line(0))
+            self.ways.entry(self.way(event)).or_insert(Count { level, storm: Storm::new(WINDOW, EACH) });
+        count.level = level;
+        count.storm.happens(now).map(line)
     }
 
     /// The lines about what was withheld by storms that are over. To be called now and then.
     pub(crate) fn rest(&mut self, now: Instant) -> Vec<Line> {
-        let is_over = |count: &Count| now.saturating_duration_since(count.since) >= WINDOW;
         let mut lines = Vec::new();
         for ((verb, outcome, code, reason), count) in &self.ways {
-            if is_over(count) && count.withheld > 0 {
+            if count.storm.is_over(now) && count.storm.withheld() > 0 {
                 let error = if *code == 0 { reason.clone() } else { format!("error {code}") };
                 let text = format!("{verb} {outcome}, {error}: the last of them were not written one by one");
-                lines.push(Line { level: count.level, event: None, text, withheld: count.withheld });
+                lines.push(Line { level: count.level, event: None, text, withheld: count.storm.withheld() });
             }
         }
-        self.ways.retain(|_, count| !is_over(count));
+        self.ways.retain(|_, count| !count.storm.is_over(now));
         lines
     }
 

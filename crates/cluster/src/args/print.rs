@@ -62,7 +62,7 @@ pub(crate) struct Variant {
 /// What the agent may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Profile {
-    /// No capability; reads pods and namespaces, writes nothing in the cluster.
+    /// No capability; reads pods and namespaces, and writes nothing in the cluster but events.
     #[default]
     Zero,
     /// Also looks into pods and repairs or evicts them.

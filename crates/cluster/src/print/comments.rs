@@ -29,6 +29,11 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
         "Labels of namespaces say where an injector is at work; the chain entry hints at them.",
     ),
     (
+        "ClusterRole/rules/ events create",
+        "Says at the node who rewrites its CNI chain, and at a pod what the audit found and did.\n\
+         Without this line the log and the metrics still say it.",
+    ),
+    (
         "ClusterRole/rules/ pods/eviction create",
         "Audit policy Delete: a pod that runs unprotected is evicted, so disruption budgets hold.",
     ),
@@ -36,7 +41,6 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
         "ClusterRole/rules/ pods patch",
         "Audit policy Label: marks a pod that runs unprotected. With another policy this line can go.",
     ),
-    ("ClusterRole/rules/ events create", "Says at the pod itself what was found and done."),
     (
         "NetworkPolicy/spec/podSelector",
         "No policy is about pods in the node's network, so none is about the agent. This one shuts off\n\

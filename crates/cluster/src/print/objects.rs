@@ -129,12 +129,14 @@ fn rules(profile: Profile) -> Vec<PolicyRule> {
         verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
         ..PolicyRule::default()
     };
-    let mut rules =
-        vec![rule("", "pods", &["get", "list", "watch"]), rule("", "namespaces", &["get", "list", "watch"])];
+    let mut rules = vec![
+        rule("", "pods", &["get", "list", "watch"]),
+        rule("", "namespaces", &["get", "list", "watch"]),
+        rule("", "events", &["create"]),
+    ];
     if profile == Profile::Audit {
         rules.push(rule("", "pods/eviction", &["create"]));
         rules.push(rule("", "pods", &["patch"]));
-        rules.push(rule("", "events", &["create"]));
     }
     rules
 }

@@ -2,10 +2,11 @@
 //!
 //! That nobody could be told never stops an act, and an act that failed is told as one.
 
-use super::api::{self, Note, Requests, Target};
+use super::api::{self, Requests, Target};
 use super::look::{self, blocking};
 use super::place::Job;
 use super::{Known, Options};
+use crate::agent::events::Note;
 use crate::agent::metrics::Metrics;
 use millrace_core::repair::{Finding, Left, Remedy, State};
 use millrace_core::rules::Plan;

@@ -1,10 +1,10 @@
-//! What the audit asks of the API server: an eviction, a label, an event.
+//! What the audit asks of the API server: an eviction, a label, an event about a pod.
 //!
 //! A pod is only ever ended by the Eviction API, so that disruption budgets hold, and every change names the UID of the pod
 //! that is meant. Each request has a deadline, and none is sent twice by itself.
 
-use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
+use crate::agent::events::{self, About, Note, Times};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -22,19 +22,6 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// Its UID, the API server's.
     pub(crate) uid: String,
-}
-
-/// Something that happened to a pod, for whoever reads its events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Note {
-    /// Whether somebody should look.
-    pub(crate) warning: bool,
-    /// The reason, one word.
-    pub(crate) reason: &'static str,
-    /// What was done, one word.
-    pub(crate) action: &'static str,
-    /// The whole of it.
-    pub(crate) text: String,
 }
 
 /// What is asked.
@@ -152,9 +139,9 @@ impl Requests for Server {
     }
 
     async fn tell(&self, pod: &Target, note: &Note) -> Result<(), Error> {
-        let event = event(pod, note, &self.node, Timestamp::now());
-        let events: Api<Event> = Api::namespaced((self.client)(), &pod.namespace);
-        self.within(&TELL, events.create(&PostParams::default(), &event)).await.map(drop)
+        let about = About::pod(&pod.namespace, &pod.name, &pod.uid);
+        let times = Times::once(Timestamp::now());
+        self.within(&TELL, events::write((self.client)(), &about, note, times, &self.node)).await
     }
 }
 
@@ -168,11 +155,6 @@ struct Asked {
 const EVICT: Asked = Asked { act: "evict the pod", verb: "create", resource: "pods/eviction" };
 const LABEL: Asked = Asked { act: "label the pod", verb: "patch", resource: "pods" };
 const TELL: Asked = Asked { act: "write an event", verb: "create", resource: "events" };
-
-/// Who writes events.
-const COMPONENT: &str = "millrace-agent";
-/// The longest text of an event that an API server takes (core/v1 validation, `NoteLengthLimit`).
-const LONGEST_TEXT: usize = 1024;
 
 fn refusal(asked: &Asked, error: kube::Error) -> Error {
     match error {
@@ -197,38 +179,6 @@ fn refusal(asked: &Asked, error: kube::Error) -> Error {
 /// `no kind "Eviction" is registered for version "policy/v1"`, or that the group serves no such thing.
 fn is_of_unknown_version(message: &str) -> bool {
     message.contains("policy/v1") || message.contains("the server could not find the requested resource")
-}
-
-fn event(pod: &Target, note: &Note, node: &str, now: Timestamp) -> Event {
-    let end = (0..=note.text.len().min(LONGEST_TEXT)).rev().find(|at| note.text.is_char_boundary(*at));
-    Event {
-        metadata: ObjectMeta {
-            // As everybody's events: what they are about, and when, so that no two have one name.
-            name: Some(format!("{}.{:x}", pod.name, now.as_nanosecond())),
-            namespace: Some(pod.namespace.clone()),
-            ..ObjectMeta::default()
-        },
-        involved_object: ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            name: Some(pod.name.clone()),
-            namespace: Some(pod.namespace.clone()),
-            uid: Some(pod.uid.clone()),
-            ..ObjectReference::default()
-        },
-        action: Some(note.action.to_owned()),
-        reason: Some(note.reason.to_owned()),
-        message: Some(note.text[..end.unwrap_or(0)].to_owned()),
-        type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
-        count: Some(1),
-        event_time: Some(MicroTime(now)),
-        first_timestamp: Some(Time(now)),
-        last_timestamp: Some(Time(now)),
-        reporting_component: Some(COMPONENT.to_owned()),
-        reporting_instance: Some(node.to_owned()),
-        source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: Some(node.to_owned()) }),
-        ..Event::default()
-    }
 }
 
 #[cfg(test)]
@@ -302,7 +252,7 @@ mod tests {
                 "{labels}"
             );
 
-            let text = "ä".repeat(LONGEST_TEXT);
+            let text = "ä".repeat(1024);
             let note = Note { warning: true, reason: "MeshBypassed", action: "Reapply", text };
             assert_eq!(server.tell(&pod, &note).await, Ok(()));
             let path = "jsonpath={.items[*].reason} {.items[*].type} {.items[*].reportingComponent}";

@@ -1,8 +1,9 @@
 //! The audit on real namespaces: rules broken in each way are found and mended, what is others' is left as it is.
 
-use super::api::{Error, Note, Requests, Target};
+use super::api::{Error, Requests, Target};
 use super::staged::{Proc, runs};
 use super::*;
+use crate::agent::events::Note;
 use millrace_core::dialect::Backend;
 use millrace_core::pod::Container;
 use millrace_core::record::{Key, Record};

@@ -3,6 +3,7 @@
 //! The agent is the real process, the API server and etcd are real, the plugin is the one the agent installed, and every
 //! pod's network namespace is looked at afterwards. No pod of the mesh may start unprotected, and no other may be held up.
 
+mod audit;
 mod node;
 mod outage;
 mod overlap;
@@ -12,8 +13,8 @@ mod zero;
 
 use millrace_rig::absent::not_run;
 use millrace_rig::apiserver::Apiserver;
-use millrace_rig::net::{NEEDS, Namespace, missing};
-use node::{Node, Runtime, Started, publish, rules};
+use millrace_rig::net::{NEEDS, missing};
+use node::{Node, Runtime, Started, publish};
 use pod::{Kind, Pod};
 use rustix::process::Signal;
 use std::fmt::Write as _;
@@ -167,52 +168,6 @@ fn a_wiped_runtime_directory_leaves_one_agent_that_serves() {
     }
     let started = node.runtime().start(&end);
     assert!(is(&started, Due::Redirected), "{started:?}\n{}", node.logs());
-}
-
-/// The audit as part of a real agent, which the self-test has let become ready.
-#[test]
-fn what_is_broken_in_a_running_pod_is_mended() {
-    let test = "what_is_broken_in_a_running_pod_is_mended";
-    let Some(api) = scene(test) else { return };
-    if let Some((what, how)) = missing(&[("nft", "apt-get install nftables")]) {
-        return not_run(test, what, how);
-    }
-    api.allow(&format!("system:serviceaccount:default:{ACCOUNT}"), "create", "events");
-    let mut node = Node::with("audit", &credentials(&api), "60s", "Repair");
-    let mut pods = [Pod::new(Kind::Unstamped, "mended")];
-    publish(&api, &mut pods, "node1");
-    node.start_agent();
-    let namespace = Namespace::new();
-    let started = node.runtime().start_in(&pods[0], &namespace);
-    assert!(is(&started, Due::Redirected), "{started:?}\n{}", node.logs());
-    runs(&api, &pods[0]);
-    let whole = rules(&namespace);
-    namespace.sh("nft flush chain ip nat ISTIO_OUTPUT");
-    assert!(rules(&namespace) < whole, "this test breaks nothing");
-    node.until("the rules are whole again", |_| rules(&namespace) == whole);
-    node.until("the pod's events tell of it", |_| {
-        api.done(&["get", "events", "-n", "mesh", "-o", "name"], "").contains("mended")
-    });
-}
-
-/// What kubelet says of a pod that runs.
-fn runs(api: &Apiserver, pod: &Pod) {
-    let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace(), pod.name());
-    let mut object: serde_json::Value =
-        serde_json::from_str(&api.done(&["get", "--raw", &path], "")).expect("a pod is JSON");
-    let running = |name: &str| {
-        serde_json::json!({
-            "name": name, "image": "x", "imageID": "x", "ready": true, "restartCount": 0,
-            "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } }
-        })
-    };
-    object["status"] = serde_json::json!({
-        "phase": "Running",
-        "podIP": "198.51.100.7",
-        "podIPs": [{ "ip": "198.51.100.7" }, { "ip": "2001:db8::7" }],
-        "containerStatuses": [running("app"), running("istio-proxy")],
-    });
-    api.done(&["replace", "--raw", &format!("{path}/status"), "-f", "-"], &object.to_string());
 }
 
 /// Everything a row of the table needs; `None` after saying that `test` is not run.

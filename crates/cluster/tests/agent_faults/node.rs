@@ -10,8 +10,9 @@ use millrace_rig::net::Namespace;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 use std::fs::{File, Permissions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -153,14 +154,32 @@ impl Node {
 
     /// Whether the agent with this pid is ready, and why; nothing while it has no socket or does not answer.
     fn says(&self, pid: u32) -> Option<(bool, String)> {
-        let own = format!("-{pid}.sock");
-        let sockets = std::fs::read_dir(self.folder.join("run/agents")).into_iter().flatten().flatten();
-        let mut own = sockets.filter(|socket| socket.file_name().to_string_lossy().ends_with(&own));
         let mut probe = self.program();
-        probe.args(["agent", "probe", "ready", "--socket"]).arg(own.next()?.path());
+        probe.args(["agent", "probe", "ready", "--socket"]).arg(self.socket(pid)?);
         let said = probe.stderr(Stdio::null()).output().ok()?;
         let why = String::from_utf8_lossy(&said.stdout).into_owned();
         (!why.is_empty()).then_some((said.status.success(), why))
+    }
+
+    /// The socket by which the agent with this pid is asked how it is.
+    fn socket(&self, pid: u32) -> Option<PathBuf> {
+        let own = format!("-{pid}.sock");
+        let sockets = std::fs::read_dir(self.folder.join("run/agents")).into_iter().flatten().flatten();
+        let mut own = sockets.filter(|socket| socket.file_name().to_string_lossy().ends_with(&own));
+        Some(own.next()?.path())
+    }
+
+    /// The metrics of the agent that was started last.
+    pub(crate) fn metrics(&self) -> String {
+        let socket = self.socket(self.agent()).expect("the agent has a socket");
+        let mut stream = UnixStream::connect(socket).expect("the agent listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a patience is not zero");
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .expect("the agent reads");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("the agent answers");
+        reply
     }
 
     /// Waits until every agent that lives can be asked, and one of them serves.

@@ -67,6 +67,7 @@ pub(crate) struct Pod {
     name: String,
     /// The UID as the API server gave it, where that is known.
     pub(crate) uid: Option<String>,
+    is_of_job: bool,
     /// What the runtime hands over.
     pub(crate) handed_over: Option<Map<String, Value>>,
 }
@@ -75,7 +76,14 @@ impl Pod {
     pub(crate) fn new(kind: Kind, name: &str) -> Pod {
         let unknown = matches!(kind, Kind::UnstampedUnknown | Kind::PlainUnknown);
         let annotations = annotations(kind);
-        Pod { kind, name: name.to_owned(), uid: None, handed_over: (!unknown).then_some(annotations) }
+        let handed_over = (!unknown).then_some(annotations);
+        Pod { kind, name: name.to_owned(), uid: None, is_of_job: false, handed_over }
+    }
+
+    /// The same, made by a Job.
+    pub(crate) fn of_job(mut self) -> Pod {
+        self.is_of_job = true;
+        self
     }
 
     pub(crate) fn namespace(&self) -> &'static str {
@@ -100,6 +108,10 @@ impl Pod {
             containers.push(json!({ "name": "istio-proxy", "image": "proxy", "args": ["proxy", "sidecar"] }));
             init.push(json!({ "name": "istio-validation", "image": "proxy" }));
         }
+        let job = json!({
+            "apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": "0", "controller": true
+        });
+        let (owners, restart) = if self.is_of_job { (vec![job], "Never") } else { (Vec::new(), "Always") };
         json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -107,9 +119,11 @@ impl Pod {
                 "name": self.name,
                 "namespace": self.namespace(),
                 "annotations": annotations(self.kind),
+                "ownerReferences": owners,
             },
             "spec": {
                 "nodeName": node,
+                "restartPolicy": restart,
                 "automountServiceAccountToken": false,
                 "containers": containers,
                 "initContainers": init,

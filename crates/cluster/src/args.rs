@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. Flags only: what they do is in the module of each command.
 
 pub(crate) mod agent;
+pub(crate) mod inject;
 pub(crate) mod print;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -21,6 +22,7 @@ const EXIT: &str =
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Explain(Explain),
+    Inject(inject::Inject),
     Rules(Rules),
     Trace(Trace),
     Verify(Verify),

@@ -1,6 +1,7 @@
 //! The commands for people, one file each. They print through a writer that is handed in and return what came out.
 
 pub(crate) mod explain;
+pub(crate) mod inject;
 mod live;
 mod reasons;
 pub(crate) mod rules;

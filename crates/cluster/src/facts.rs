@@ -38,23 +38,41 @@ pub(crate) fn pods(manifest: &str, namespace: &str) -> Result<Vec<Found>> {
     Ok(found)
 }
 
+/// What is known of one pod, or of a pod template standing alone. Without a namespace it is taken to be in `namespace`.
+pub(crate) fn pod(object: &Value, namespace: &str) -> (Pod, Vec<Complaint>) {
+    let mut reader = Reader { complaints: Vec::new() };
+    let pod = reader.pod(object, &Value::Null, namespace);
+    (pod, reader.complaints)
+}
+
+/// Where in an object the pod or the pod template is, as a JSON pointer; `None` for a kind that has none.
+pub(crate) fn template_of(kind: &str) -> Option<&'static str> {
+    match kind {
+        "Pod" => Some(""),
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController" => {
+            Some("/spec/template")
+        }
+        "PodTemplate" => Some("/template"),
+        "CronJob" => Some("/spec/jobTemplate/spec/template"),
+        _ => None,
+    }
+}
+
+/// Whether objects of that kind are made of others.
+pub(crate) fn is_list(kind: &str) -> bool {
+    matches!(kind, "List" | "PodList")
+}
+
 fn object(object_of: &Value, namespace: &str, found: &mut Vec<Found>) -> Result<()> {
     let kind = object_of["kind"].as_str().unwrap_or_default();
-    let template = match kind {
-        "Pod" => object_of,
-        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController" => {
-            &object_of["spec"]["template"]
+    if is_list(kind) {
+        for item in object_of["items"].as_array().into_iter().flatten() {
+            object(item, namespace, found)?;
         }
-        "PodTemplate" => &object_of["template"],
-        "CronJob" => &object_of["spec"]["jobTemplate"]["spec"]["template"],
-        "List" | "PodList" => {
-            for item in object_of["items"].as_array().into_iter().flatten() {
-                object(item, namespace, found)?;
-            }
-            return Ok(());
-        }
-        _ => return Ok(()),
-    };
+        return Ok(());
+    }
+    let Some(place) = template_of(kind) else { return Ok(()) };
+    let template = object_of.pointer(place).unwrap_or(&Value::Null);
     if found.len() == MOST_PODS {
         bail!("it has more than {MOST_PODS} pods; split it");
     }

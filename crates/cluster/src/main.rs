@@ -10,6 +10,7 @@ mod http;
 mod print;
 mod storm;
 mod telemetry;
+mod webhook;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let outcome = match &args.command {
         Command::Explain(args) => cli::explain::run(args, &mut out),
+        Command::Inject(args) => cli::inject::run(args, &mut out),
         Command::Rules(args) => cli::rules::run(args, &mut out),
         Command::Trace(args) => cli::trace::run(args, &mut out),
         Command::Verify(args) => cli::verify::run(args, &mut out),

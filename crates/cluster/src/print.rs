@@ -13,7 +13,7 @@ mod objects;
 mod places;
 mod values;
 mod words;
-mod yaml;
+pub(crate) mod yaml;
 
 use crate::args::print::{Folder, Print, Variant, What};
 use crate::cli::Outcome;

@@ -139,13 +139,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cluster::http", &["cluster::storm"]),
     ("cluster::storm", &[]),
     ("cluster::telemetry", &[]),
+    // What is done to pods is the same offline.
+    ("cluster::webhook", &["core::*", "cluster::facts", "cluster::webhook::*"]),
     // `why` reads what the agent's flight recorder wrote.
     (
         "cluster::cli",
         &[
             "core::*",
             "host::*",
-            "cluster::args",
+            "cluster::args::*",
+            "cluster::print::yaml",
+            "cluster::webhook::*",
             "cluster::facts",
             "cluster::cli::*",
             "cluster::agent::flight::*",

@@ -12,7 +12,7 @@ mod resolv;
 mod table;
 
 pub use flags::{Flags, InitOptions, IptablesBinary, Surroundings, Usage, help, settings_from_flags};
-pub use of_pod::{STAMP_ANNOTATION, settings_of};
+pub use of_pod::{STAMP_ANNOTATION, clashes, settings_of, settings_with};
 pub(crate) use read::go_bool;
 pub use resolv::nameservers;
 pub use table::KNOBS;

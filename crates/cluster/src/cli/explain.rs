@@ -202,12 +202,7 @@ impl Explained {
 /// Adds what an injector would add, as far as it matters here. A pod that has it or that refuses it stays as it is, and
 /// its conditions say so.
 fn inject(pod: &mut Pod) {
-    let refuses = pod.host_network
-        || decide(pod, &Mesh::default())
-            .conditions
-            .iter()
-            .any(|condition| condition.reason == Reason::InjectionDisabled && !condition.holds);
-    if refuses || pod.containers.iter().any(|container| container.name == PROXY) {
+    if !takes_sidecar(pod) {
         return;
     }
     pod.containers.push(Container {
@@ -219,4 +214,13 @@ fn inject(pod: &mut Pod) {
     });
     let status = r#"{"initContainers":["istio-validation"],"containers":["istio-proxy"]}"#;
     pod.annotations.entry(STATUS_ANNOTATION.to_owned()).or_insert_with(|| status.to_owned());
+}
+
+/// Whether an injector would add its sidecar: the pod has none, and does not refuse it.
+pub(super) fn takes_sidecar(pod: &Pod) -> bool {
+    let disabled = decide(pod, &Mesh::default())
+        .conditions
+        .iter()
+        .any(|condition| condition.reason == Reason::InjectionDisabled && !condition.holds);
+    !(disabled || pod.host_network || pod.containers.iter().any(|container| container.name == PROXY))
 }

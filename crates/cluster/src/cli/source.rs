@@ -11,6 +11,7 @@ use millrace_core::policy::{Basis, Decision};
 use millrace_core::rules::Family;
 use millrace_core::settings::{Families, Settings};
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
+use serde_json::Value;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -33,15 +34,7 @@ pub(super) fn settings(source: &Source) -> Result<(Settings, Vec<Complaint>)> {
         let flags = knobs::settings_from_flags(&source.init, &around)?;
         return Ok((flags.settings, flags.complaints));
     }
-    let mut items = Vec::new();
-    for item in &source.set {
-        let (key, value) = item.split_once('=').with_context(|| format!("--set {item}: write KEY=VALUE"))?;
-        if !knobs::KNOBS.iter().any(|knob| knob.key == key) {
-            bail!("--set {key}: there is no such setting; `millrace rules -o settings` lists all");
-        }
-        items.push((key, value));
-    }
-    Ok(knobs::read(items))
+    Ok(knobs::read(set(&source.set)?))
 }
 
 /// Whether the arguments name any settings.
@@ -51,14 +44,31 @@ pub(super) fn is_given(source: &Source) -> bool {
 
 /// The pods of a manifest.
 pub(super) fn manifest(file: &Path, namespace: &str) -> Result<Vec<Found>> {
-    let named = || {
-        format!(
-            "read pods from {}",
-            if file == Path::new("-") { "standard input".into() } else { file.display().to_string() }
-        )
-    };
+    let named = || format!("read pods from {}", name(file));
     let text = read(file).with_context(named)?;
     facts::pods(&text, namespace).with_context(named)
+}
+
+/// The documents of a manifest.
+pub(super) fn documents(file: &Path) -> Result<Vec<Value>> {
+    let named = || format!("read {}", name(file));
+    let text = read(file).with_context(named)?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&text).context("it is not YAML").with_context(named)?;
+    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+/// Single settings, text by key.
+pub(super) fn set(set: &[String]) -> Result<Vec<(&str, &str)>> {
+    let mut items = Vec::new();
+    for item in set {
+        let (key, value) = item.split_once('=').with_context(|| format!("--set {item}: write KEY=VALUE"))?;
+        if !knobs::KNOBS.iter().any(|knob| knob.key == key) {
+            bail!("--set {key}: there is no such setting; `millrace rules -o settings` lists all");
+        }
+        items.push((key, value));
+    }
+    Ok(items)
 }
 
 /// What a pod's stamp says, else what the pod says.
@@ -104,6 +114,10 @@ fn one(mut found: Vec<Found>, wanted: Option<&str>) -> Result<Found> {
             bail!("the manifest has several pods; say --pod with one of {}", names.join(", "))
         }
     }
+}
+
+fn name(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".into() } else { file.display().to_string() }
 }
 
 fn read(file: &Path) -> Result<String> {

@@ -123,6 +123,48 @@ pub(crate) fn write(node: &Node, path: &str) -> String {
     text
 }
 
+/// The text of anybody's object, which reads back as the very same object: nothing in it is for the chart.
+pub(crate) fn document(object: &Value) -> String {
+    let mut text = faithful(object).join("\n");
+    text.push('\n');
+    text
+}
+
+fn faithful(value: &Value) -> Vec<String> {
+    let quoted = |text: &str| if plain(text) { text.to_owned() } else { Value::from(text).to_string() };
+    let mut lines = Vec::new();
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                let below = faithful(value);
+                match value {
+                    Value::Object(map) if !map.is_empty() => {
+                        lines.push(format!("{}:", quoted(key)));
+                        lines.extend(below.iter().map(|line| format!("  {line}")));
+                    }
+                    Value::Array(list) if !list.is_empty() => {
+                        lines.push(format!("{}:", quoted(key)));
+                        lines.extend(below);
+                    }
+                    _ => lines.push(format!("{}: {}", quoted(key), below.join(""))),
+                }
+            }
+        }
+        Value::Array(list) if !list.is_empty() => {
+            for item in list {
+                let mut dash = "- ";
+                for line in faithful(item) {
+                    lines.push(format!("{dash}{line}"));
+                    dash = "  ";
+                }
+            }
+        }
+        Value::String(text) => lines.push(quoted(text)),
+        other => lines.push(other.to_string()),
+    }
+    lines
+}
+
 /// The lines of a tree, from the margin.
 pub(crate) fn lines(node: &Node, path: &str) -> Vec<String> {
     let (parts, list) = match node {
@@ -216,9 +258,31 @@ mod tests {
             json!([{ "name": "off", "v": "No" }, "a\"b", "ü", "{ x"]),
         ];
         for tree in trees {
-            let text = write(&Node::of(&tree), "");
-            let read: Value = serde_saphyr::from_str(&text).expect("YAML");
-            assert_eq!(read, tree, "{text}");
+            for text in [write(&Node::of(&tree), ""), document(&tree)] {
+                let read: Value = serde_saphyr::from_str(&text).expect("YAML");
+                assert_eq!(read, tree, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn anybodys_text_reads_back() {
+        let texts = [
+            "{{ .Values }}",
+            "two\nlines",
+            " a\n  b\n\n",
+            "\ttab",
+            "a # b",
+            "- a",
+            "é\u{85}\u{feff}",
+            "\u{7}",
+            "=",
+            "<<",
+        ];
+        for text in texts {
+            let tree = json!({ text: text, "list": [text, [text], { text: [text] }], "n": 1.5, "big": 12345678901234567890_u64 });
+            let read: Value = serde_saphyr::from_str(&document(&tree)).expect("YAML");
+            assert_eq!(read, tree, "{}", document(&tree));
         }
     }
 

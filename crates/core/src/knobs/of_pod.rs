@@ -6,6 +6,7 @@ use super::{Draft, KNOBS, Knob, Reader, Source, check};
 use crate::complaint::Complaint;
 use crate::pod::{Container, Pod, Role};
 use crate::settings::{PROXY_ID, Settings};
+use std::collections::BTreeMap;
 
 /// Where the resolved settings of a pod, or its stamped skip, are kept on the pod.
 pub const STAMP_ANNOTATION: &str = "millrace.dev/redirect";
@@ -19,6 +20,11 @@ const SIDECAR_PORTS: [u16; 3] = [15020, 15021, 15090];
 
 /// The settings of a pod: its annotations, else its sidecar's environment and identity, else the defaults.
 pub fn settings_of(pod: &Pod) -> (Settings, Vec<Complaint>) {
+    settings_with(pod, &BTreeMap::new())
+}
+
+/// The same with an operator's own defaults, text by key, in place of the table's.
+pub fn settings_with(pod: &Pod, defaults: &BTreeMap<String, String>) -> (Settings, Vec<Complaint>) {
     let proxy = pod.containers.iter().find(|one| one.name == PROXY && one.role != Role::Init);
     let mut complaints = Vec::new();
     let mut draft = Draft::of(Settings::default());
@@ -30,7 +36,10 @@ pub fn settings_of(pod: &Pod) -> (Settings, Vec<Complaint>) {
                 written.push((knob.key, what.clone().into()));
                 (what, source, text)
             }
-            None => (knob.key.to_owned(), Source::Annotation, knob.default.to_owned()),
+            None => {
+                let text = defaults.get(knob.key).map_or(knob.default, String::as_str);
+                (knob.key.to_owned(), Source::Annotation, text.to_owned())
+            }
         };
         (knob.read)(&mut draft, &mut Reader::new(what, source, &mut complaints), &text);
     }
@@ -45,7 +54,7 @@ pub fn settings_of(pod: &Pod) -> (Settings, Vec<Complaint>) {
     if let Some(proxy) = proxy {
         recognisable(proxy, &settings, &mut complaints);
     }
-    same_identity(pod, &settings, &mut complaints);
+    complaints.extend(clashes(pod, &settings));
     (settings, complaints)
 }
 
@@ -114,11 +123,12 @@ fn unknown_annotations(pod: &Pod, complaints: &mut Vec<Complaint>) {
 }
 
 /// Complains of containers that run as the proxy: what they send would pass by it. An ordinary init container does
-/// so on purpose, as it has no proxy yet.
-fn same_identity(pod: &Pod, settings: &Settings, complaints: &mut Vec<Complaint>) {
+/// so on purpose, as it has no proxy yet, and so does a user who is excluded by number.
+pub fn clashes(pod: &Pod, settings: &Settings) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
     let apps =
         pod.containers.iter().filter(|container| container.name != PROXY && container.role != Role::Init);
-    for app in apps {
+    for app in apps.filter(|app| !app.run_as_user.is_some_and(|id| settings.exclude_uids.contains(&id))) {
         let user = app.run_as_user.filter(|id| settings.proxy_uids.contains(id));
         let group = app.run_as_group.filter(|id| settings.proxy_gids.contains(id));
         for (field, kind, id) in [("runAsUser", "user", user), ("runAsGroup", "group", group)] {
@@ -130,6 +140,7 @@ fn same_identity(pod: &Pod, settings: &Settings, complaints: &mut Vec<Complaint>
             }
         }
     }
+    complaints
 }
 
 #[cfg(test)]
@@ -402,8 +413,26 @@ mod tests {
         let clash = "container app runAsUser: \"1337\": is the proxy's own user, so what it sends bypasses the mesh; \
                      run it as another user";
         assert_eq!(shown, clash);
+        let excluded = [("millrace.dev/excludeOutboundUIDs".to_owned(), "1337".to_owned())];
+        let meant = Pod { annotations: excluded.into(), ..pod.clone() };
+        assert_eq!(settings_of(&meant).1, []);
         pod.containers[0].role = Role::Init;
         assert_eq!(settings_of(&pod).1, []);
+    }
+
+    #[test]
+    fn an_operators_defaults_stand_in_for_the_tables() {
+        let defaults = |key: &str, text: &str| BTreeMap::from([(key.to_owned(), text.to_owned())]);
+        let silent = settings_with(&pod(&[]), &defaults("dnsCapture", "all"));
+        assert_eq!((silent.0.dns, silent.1), (Dns::All, vec![]));
+        let stated =
+            settings_with(&pod(&[("millrace.dev/dnsCapture", "off")]), &defaults("dnsCapture", "all"));
+        assert_eq!(stated.0.dns, Dns::Off);
+        let wrong = settings_with(&pod(&[]), &defaults("outboundPort", "0")).1;
+        assert_eq!(
+            wrong[0].to_string(),
+            "outboundPort: \"0\": is not a port; write one number from 1 to 65535"
+        );
     }
 
     #[test]

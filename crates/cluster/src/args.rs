@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod inject;
+pub(crate) mod output;
 pub(crate) mod print;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -34,13 +35,23 @@ pub(crate) enum Command {
     DemoApp(DemoApp),
 }
 
-/// Say whether the pods of a manifest are redirected, by which conditions, and what is wrong with their settings.
+/// Say whether the pods of a manifest are redirected, by which conditions, and what is wrong with their settings; or what
+/// a code means.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXIT)]
 pub(crate) struct Explain {
+    /// A code, such as MR2104: what it means, how it comes about, whom it affects and what to do. Needs no network.
+    #[arg(value_name = "MRnnnn", required_unless_present_any = ["file", "codes"])]
+    pub(crate) what: Option<String>,
     /// The manifest, YAML or JSON: pods, or workloads with a pod template; - for standard input.
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    #[arg(short, long, value_name = "FILE", conflicts_with = "what")]
+    pub(crate) file: Option<PathBuf>,
+    /// List all codes.
+    #[arg(long, conflicts_with_all = ["file", "what"])]
+    pub(crate) codes: bool,
+    /// The language of what is said about codes; else that of the locale.
+    #[arg(long, value_enum)]
+    pub(crate) lang: Option<output::Lang>,
     /// The namespace of objects that state none.
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,

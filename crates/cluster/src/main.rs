@@ -4,6 +4,7 @@ mod agent;
 mod api;
 mod args;
 mod cli;
+mod codes;
 mod demo;
 mod facts;
 mod http;

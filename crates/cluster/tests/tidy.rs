@@ -120,6 +120,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["cluster::args::*", "cluster::telemetry{Log}", "cluster::agent::health::probe{Probe}"],
     ),
     ("cluster::facts", &["core::*"]),
+    // What a code means is the same for every role that names one.
+    (
+        "cluster::codes",
+        &["core::reason", "core::policy{Reason}", "cluster::args::output{Lang}", "cluster::codes::*"],
+    ),
     // The custom resources: data for all roles.
     ("cluster::api", &["core::*", "cluster::api::*"]),
     // What is printed depends on flags alone, and on what the agent itself knows of platforms.
@@ -150,6 +155,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::args::*",
             "cluster::print::yaml",
             "cluster::webhook::*",
+            "cluster::codes",
             "cluster::facts",
             "cluster::cli::*",
             "cluster::agent::flight::*",

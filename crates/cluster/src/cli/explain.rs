@@ -1,8 +1,9 @@
-//! `millrace explain`: what would happen to the pods of a manifest, and why.
+//! `millrace explain`: what would happen to the pods of a manifest, and why; or what a code means.
 //!
 //! Asks the very functions that decide on a node; it has no opinion of its own.
 
-use super::{Outcome, reasons, source};
+use super::{Outcome, codes, reasons, source};
+use crate::args::output::Lang;
 use crate::args::{Explain, Report};
 use crate::facts::Found;
 use anyhow::Result;
@@ -17,12 +18,19 @@ use millrace_core::status::STATUS_ANNOTATION;
 use serde_json::{Value, json};
 use std::io::Write;
 
-/// Explains every pod of the manifest.
+/// Explains a code, or every pod of the manifest.
 pub(crate) fn run(args: &Explain, out: &mut dyn Write) -> Result<Outcome> {
+    let Some(file) = &args.file else {
+        let lang = Lang::of(args.lang, Lang::locale().as_deref());
+        return match &args.what {
+            Some(id) => codes::explain(id, lang, args.output, out),
+            None => codes::list(lang, args.output, out),
+        };
+    };
     let mesh = Mesh { excluded_namespaces: args.exclude_namespace.clone(), ..Mesh::default() };
     let (families, shown) = source::families(args.family);
     let mut explained = Vec::new();
-    for mut found in source::manifest(&args.file, &args.namespace)? {
+    for mut found in source::manifest(file, &args.namespace)? {
         if args.assume_injected {
             inject(&mut found.pod);
         }

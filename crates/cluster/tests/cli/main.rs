@@ -1,0 +1,4 @@
+//! The command line for people: the built program, what it prints in both languages, and its exit status.
+
+mod codes;
+mod program;

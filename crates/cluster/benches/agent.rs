@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use millrace_core::ask::{Answer, Question};
 use millrace_rig::apiserver::Apiserver;
+use millrace_rig::wait::until;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -182,15 +183,15 @@ impl Agent {
     }
 
     fn until_ready(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
         let mut probe = Command::new(agent());
         probe.args(["agent", "probe", "ready", "--sockets"]).arg(self.folder.join("run/agents"));
         probe.stdout(Stdio::null()).stderr(Stdio::null());
-        while !probe.status().is_ok_and(|status| status.success()) {
+        until("the agent is ready", PATIENCE, || {
             let ended = self.process.try_wait().expect("it is a child of ours");
-            assert!(ended.is_none() && Instant::now() < deadline, "the agent is not ready: {ended:?}");
-            std::thread::sleep(Duration::from_millis(100));
-        }
+            assert_eq!(ended, None, "the agent has ended");
+            let said = probe.status().map_err(|error| error.to_string())?;
+            said.success().then_some(()).ok_or_else(|| format!("its probe ends with {said}"))
+        });
     }
 
     fn ask(&self, pod: &Pod) {

@@ -332,12 +332,14 @@ mod tests {
     async fn no_more_connections_than_granted() {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let seen = Arc::clone(&most);
+        let pairs = Arc::new(tokio::sync::Barrier::new(2));
         let handler = move || async move {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             for _ in 0..50 {
                 tokio::task::yield_now().await;
             }
-            sleep(Duration::from_millis(20)).await;
+            // Each waits for another, so that two are there at once however the machine is loaded.
+            pairs.wait().await;
             now.fetch_sub(1, Ordering::SeqCst);
             "well"
         };

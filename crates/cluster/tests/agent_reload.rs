@@ -8,8 +8,9 @@ use millrace_core::conflist::{self, Edit};
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
 use millrace_host::files::{self, Like, Staged};
 use millrace_rig::containerd::Containerd;
-use millrace_rig::node::{Node, outcome, run, text, until};
+use millrace_rig::node::{Node, outcome, run, text};
 use millrace_rig::parts::Parts;
+use millrace_rig::wait::until;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::io::Read;
@@ -212,14 +213,14 @@ impl Scene<'_> {
         let mark = format!("{LISTS}/mark-{}", self.steps);
         fs::create_dir(self.node.file(&mark)).expect("the node's folders are writable");
         let passed = format!("{mark}\\\"");
-        let told = until(PATIENCE, || {
+        let told = until("containerd tells of the mark", PATIENCE, || {
             let log = self.node.log_of("containerd");
-            let new = log.get(self.read..)?;
-            let last = new.lines().find(|line| line.contains("ignore event") && line.contains(&passed))?;
-            Some(new[..new.find(last)? + last.len()].to_owned())
+            let new = log.get(self.read..).unwrap_or_default();
+            let last = new.lines().find(|line| line.contains("ignore event") && line.contains(&passed));
+            let end = last.and_then(|last| Some(new.find(last)? + last.len()));
+            let told = end.map(|end| new[..end].to_owned());
+            told.ok_or_else(|| format!("nothing of {mark} in\n{}", self.node.said("containerd")))
         });
-        let told =
-            told.unwrap_or_else(|| panic!("{mark} was not told of:\n{}", self.node.said("containerd")));
         self.read += told.len();
         let lines: Vec<&str> =
             told.lines().filter(|line| line.contains("cni conf") || line.contains("reload")).collect();

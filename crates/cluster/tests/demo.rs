@@ -1,5 +1,6 @@
 //! The demo as a person runs it: whole, interrupted, killed, twice at once. After each, nothing of it may be left.
 
+use millrace_rig::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader};
@@ -7,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a loaded machine may need for what takes five seconds.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -45,7 +46,10 @@ fn what_a_killed_demo_leaves_the_next_one_sweeps() {
     assert_eq!(listed_by_iptables(), listed_by_us());
     kept.signal(Signal::KILL);
     kept.end();
-    until("the programs of a killed demo die with it", || Left::now().processes.is_empty());
+    until("the programs of a killed demo die with it", PATIENCE, || {
+        let left = Left::now().processes;
+        left.is_empty().then_some(()).ok_or_else(|| format!("{left:?}"))
+    });
     assert!(
         !Left::now().namespaces.is_empty(),
         "namespaces cannot die with a process; this test tests nothing"
@@ -127,7 +131,9 @@ fn turn(test: &str) -> Option<File> {
     }
     std::fs::create_dir_all("/run/lock").expect("root makes what a minimal machine lacks");
     let turn = File::create(TURN).expect("/run/lock takes a file");
-    until("a turn among the tests of demos", || turn.try_lock().is_ok());
+    until("it is our turn among the tests of demos", PATIENCE, || {
+        turn.try_lock().map_err(|error| error.to_string())
+    });
     Some(turn)
 }
 
@@ -160,15 +166,6 @@ fn listed_by_iptables() -> String {
 fn listed_by_us() -> String {
     let ran = Command::new(plugin()).args(["inspect", "--netns", PRODUCTPAGE]).output();
     String::from_utf8_lossy(&ran.expect("the plugin is there").stdout).into_owned()
-}
-
-/// For what no event tells: the end of processes that are not ours, and a lock waited for with a deadline.
-fn until(what: &str, mut ready: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !ready() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A demo that goes on running, or is caught in the middle.

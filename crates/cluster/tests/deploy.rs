@@ -4,12 +4,13 @@
 
 use millrace_rig::absent;
 use millrace_rig::apiserver::Apiserver;
+use millrace_rig::wait::until;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PLATFORMS: [&str; 10] =
     ["kubeadm", "gke", "eks", "aks", "k3s", "rke2", "microk8s", "openshift", "bottlerocket", "talos"];
@@ -297,10 +298,12 @@ fn permissions(api: &Apiserver, profile: &str) {
         String::from_utf8_lossy(&output.stdout).trim() == "yes"
     };
     // The authorizer hears of a changed role by a watch of its own.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while may("patch pods") != (profile == "audit") && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    until(&format!("the role of {profile} counts"), Duration::from_secs(60), || {
+        let may_patch = may("patch pods");
+        (may_patch == (profile == "audit"))
+            .then_some(())
+            .ok_or_else(|| format!("it may patch pods: {may_patch}"))
+    });
     for what in zero {
         assert!(may(what), "{profile}: it may not {what}");
     }

@@ -10,19 +10,20 @@ mod store;
 
 use crate::absent;
 use crate::net::missing;
+use crate::node::text;
+use crate::wait::until;
 use held::Held;
+use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a server may take to be ready: it takes 4 s on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How often a starting server is asked; each time is a process.
-const PAUSE: Duration = Duration::from_millis(150);
 /// Beside what is in `KUBEBUILDER_ASSETS`.
 const NEEDS: [(&str, &str); 2] =
     [("openssl", "apt-get install openssl"), ("setpriv", "apt-get install util-linux")];
@@ -65,7 +66,7 @@ impl Apiserver {
             folder,
         };
         identity::make(&api.folder, &api.url());
-        api.etcd = Some(Held::start(store::command(&api.assets, &api.folder)));
+        api.etcd = Some(Held::start(store::command(&api.assets, &api.folder, &api.janitor)));
         api.restart();
         Some(api)
     }
@@ -137,13 +138,13 @@ impl Apiserver {
         self.done(&["create", "clusterrole", &name, &role[0], &role[1]], "");
         let binding = [format!("--clusterrole={name}"), format!("--user={user}")];
         self.done(&["create", "clusterrolebinding", &name, &binding[0], &binding[1]], "");
-        let (last, deadline) = (resources.rsplit(',').next().unwrap_or_default(), Instant::now() + PATIENCE);
+        let last = resources.rsplit(',').next().unwrap_or_default();
         let asked = ["auth", "can-i", verbs.split(',').next().unwrap_or_default(), last, "-A", "--as", user];
         // The authorizer learns of it by a watch of its own.
-        while !self.kubectl(&asked, "").status.success() {
-            assert!(Instant::now() < deadline, "{user} may still not {verbs} {resources}");
-            std::thread::sleep(PAUSE);
-        }
+        until(&format!("{user} may {verbs} {resources}"), PATIENCE, || {
+            let output = self.kubectl(&asked, "");
+            output.status.success().then_some(()).ok_or_else(|| text(&output.stdout))
+        });
     }
 
     /// A kubeconfig whose user has the token that is in `file`, each time it is read.
@@ -153,7 +154,9 @@ impl Apiserver {
 
     /// Runs kubectl as the administrator.
     pub fn kubectl(&self, args: &[&str], stdin: &str) -> Output {
-        let mut kubectl = Command::new(self.assets.join("kubectl"));
+        // It keeps what it learnt below its home, and must not once the janitor was there.
+        let mut kubectl = Command::new("setpriv");
+        kubectl.args(["--pdeathsig", "KILL", "--"]).arg(self.assets.join("kubectl"));
         kubectl.arg("--kubeconfig").arg(self.kubeconfig()).args(args);
         kubectl.env("HOME", &self.folder).env_remove("KUBECONFIG");
         let pipes = kubectl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -183,25 +186,23 @@ impl Apiserver {
     /// Starts the server again, on the same data and port, and waits until it is ready.
     pub fn restart(&self) {
         self.stop();
-        let port = self.address().port();
-        *self.held() = Some(Held::start(command(&self.assets, &self.folder, port)));
-        let deadline = Instant::now() + PATIENCE;
-        while !self.is_ready() {
-            let log = || std::fs::read_to_string(self.folder.join("apiserver.log")).unwrap_or_default();
-            let over = Instant::now() > deadline || self.held().as_ref().is_none_or(Held::is_over);
-            assert!(!over, "the API server is not ready:\n{}", tail(&log(), 30));
-            std::thread::sleep(PAUSE);
-        }
+        *self.held() = Some(Held::start(self.command()));
+        until("the API server is ready", PATIENCE, || {
+            let log = std::fs::read_to_string(self.folder.join("apiserver.log")).unwrap_or_default();
+            let over = self.held().as_ref().is_none_or(Held::is_over);
+            assert!(!over, "the API server has ended:\n{}", tail(&log, 30));
+            self.is_ready().then_some(()).ok_or_else(|| tail(&log, 30))
+        });
     }
 
     /// Makes it hang: connections stay open and nobody answers. `thaw` ends it.
     pub fn freeze(&self) {
-        self.signal("STOP");
+        self.signal(Signal::STOP);
     }
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        self.signal("CONT");
+        self.signal(Signal::CONT);
     }
 
     /// Moves etcd's revision on and compacts it: a watch that begins again at an older one is told 410 Gone, by a server
@@ -215,17 +216,41 @@ impl Apiserver {
         store::remove(&self.folder, key);
     }
 
+    fn command(&self) -> Command {
+        let mut command =
+            held::command(&self.assets.join("kube-apiserver"), &self.folder, "apiserver.log", &self.janitor);
+        command.arg(format!("--secure-port={}", self.address().port()));
+        command.args([
+            "--etcd-servers=unix://client:0",
+            "--bind-address=127.0.0.1",
+            // What the service "kubernetes" would lead to; loopback is refused, and nobody asks.
+            "--advertise-address=192.0.2.1",
+            "--permit-port-sharing",
+            "--tls-cert-file=server.crt",
+            "--tls-private-key-file=server.key",
+            "--client-ca-file=ca.crt",
+            "--service-account-key-file=accounts.pub",
+            "--service-account-signing-key-file=accounts.key",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--authorization-mode=Node,RBAC",
+            "--allow-privileged=true",
+            // Nobody makes a namespace's account "default", which it wants every pod to have.
+            "--disable-admission-plugins=ServiceAccount",
+        ]);
+        command
+    }
+
     fn is_ready(&self) -> bool {
         let ready =
             |path| self.kubectl(&["get", "--raw", path, "--request-timeout=10s"], "").status.success();
         ready("/readyz") && ready("/api/v1/namespaces/default")
     }
 
-    fn signal(&self, name: &str) {
+    fn signal(&self, signal: Signal) {
         let held = self.held();
-        let pid = held.as_ref().expect("the API server runs").pid().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill(1) runs");
-        assert!(status.success(), "kill -s {name} {pid}: {status}");
+        let done = held.as_ref().expect("the API server was started").signal(signal);
+        done.unwrap_or_else(|cause| panic!("{signal:?} to the API server: {cause}"));
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
@@ -251,30 +276,6 @@ fn place() -> Socket {
     socket
 }
 
-fn command(assets: &Path, folder: &Path, port: u16) -> Command {
-    let mut command = held::command(&assets.join("kube-apiserver"), folder, "apiserver.log");
-    command.arg(format!("--secure-port={port}"));
-    command.args([
-        "--etcd-servers=unix://client:0",
-        "--bind-address=127.0.0.1",
-        // What the service "kubernetes" would lead to; loopback is refused, and nobody asks.
-        "--advertise-address=192.0.2.1",
-        "--permit-port-sharing",
-        "--tls-cert-file=server.crt",
-        "--tls-private-key-file=server.key",
-        "--client-ca-file=ca.crt",
-        "--service-account-key-file=accounts.pub",
-        "--service-account-signing-key-file=accounts.key",
-        "--service-account-issuer=https://kubernetes.default.svc",
-        "--service-cluster-ip-range=10.96.0.0/16",
-        "--authorization-mode=Node,RBAC",
-        "--allow-privileged=true",
-        // Nobody makes a namespace's account "default", which it wants every pod to have.
-        "--disable-admission-plugins=ServiceAccount",
-    ]);
-    command
-}
-
 fn tail(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
@@ -282,7 +283,8 @@ fn tail(text: &str, count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Apiserver;
+    use super::{Apiserver, PATIENCE, until};
+    use std::path::Path;
     use std::process::{Command, Stdio};
 
     const POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"one","namespace":"default"},
@@ -331,8 +333,8 @@ mod tests {
         if std::env::var_os("MILLRACE_RIG_VICTIM").is_some() {
             let api = Apiserver::start("apiserver::victim").unwrap();
             println!("\nfolder {}", api.folder().display());
-            // Until it is killed.
-            std::thread::sleep(super::PATIENCE);
+            // Until it is killed: nobody writes.
+            let _ = std::io::stdin().read_line(&mut String::new());
             return;
         }
         let test = "apiserver::a_killed_test_leaves_nothing";
@@ -340,6 +342,7 @@ mod tests {
         let mut victim = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "apiserver::tests::a_killed_test_leaves_nothing", "--nocapture"])
             .env("MILLRACE_RIG_VICTIM", "1")
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -350,12 +353,10 @@ mod tests {
             .expect("the victim started");
         victim.kill().unwrap();
         victim.wait().unwrap();
-        let deadline = std::time::Instant::now() + super::PATIENCE;
-        while std::path::Path::new(&folder).exists() || !inside(&folder).is_empty() {
-            let left = inside(&folder);
-            assert!(std::time::Instant::now() < deadline, "{folder}: left {left:?}");
-            std::thread::sleep(super::PAUSE);
-        }
+        until("nothing of it is left", PATIENCE, || {
+            let (there, left) = (Path::new(&folder).exists(), inside(&folder));
+            (!there && left.is_empty()).then_some(()).ok_or_else(|| format!("{folder}: {there}, {left:?}"))
+        });
     }
 
     /// The processes that work in `folder`.

@@ -1,6 +1,7 @@
 //! A real containerd on a node, and its CRI.
 
-use crate::node::{Node, outcome, run, source, text, until};
+use crate::node::{Node, outcome, run, source, text};
+use crate::wait::until;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,8 +36,10 @@ impl<'a> Containerd<'a> {
         node.daemon("containerd", "env", &[&path, &binary.to_string_lossy()]);
         let containerd = Containerd { node, folder };
         // It answers on its socket before all of its parts have started.
-        let ready = until(Duration::from_secs(60), || containerd.call("Version", &json!({})).ok());
-        assert!(ready.is_some(), "containerd did not start: {}", node.said("containerd"));
+        until("containerd answers", Duration::from_secs(60), || {
+            let answer = containerd.call("Version", &json!({}));
+            answer.map_err(|error| format!("{error}\n{}", node.said("containerd")))
+        });
         containerd
     }
 

@@ -1,6 +1,6 @@
 //! What the tests stand on: throw-away network namespaces with real packets in them, and the list of tests
 //! that could not run because a component is missing; which built plugin they run; make-believe nodes and real runtimes on
-//! them.
+//! them; and waiting.
 //!
 //! Never part of a shipped binary: the product's crates name it under dev-dependencies only.
 
@@ -12,3 +12,4 @@ pub mod net;
 pub mod node;
 pub mod parts;
 pub mod plugin;
+pub mod wait;

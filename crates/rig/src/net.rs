@@ -4,6 +4,7 @@
 //! a killed test leaves nothing behind. Nothing here touches the namespace the test itself runs in, and every wait
 //! ends at [`PATIENCE`].
 
+pub mod changes;
 pub mod lab;
 pub mod listen;
 pub mod probe;

@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a command may take inside a node: the slowest is a sandbox whose plugin waits for its own deadline.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -152,21 +152,6 @@ pub fn outcome(command: &mut Command) -> Output {
 /// The bytes a program wrote, as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Asks until there is an answer or `patience` is over. For daemons: their socket is there before they serve, and none
-/// of them tells when it does.
-pub fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + patience;
-    loop {
-        if let Some(answer) = ask() {
-            return Some(answer);
-        }
-        if Instant::now() > deadline {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// The path of a script or program text of `tests/callers`.

@@ -205,7 +205,7 @@ fn row(api: &Apiserver, fault: Fault) -> Vec<Started> {
     publish(api, &mut pods, "node1");
     node.start_agent();
     let runtime = node.runtime();
-    node.until("the hint names the mesh's namespace", |_| {
+    node.until_listed("the hint names the mesh's namespace", |_| {
         runtime.entry().get("enrolledNamespaces").is_some_and(|names| names.to_string().contains("\"mesh\""))
     });
     strike(api, &mut node, fault);

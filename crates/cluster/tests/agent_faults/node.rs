@@ -7,6 +7,7 @@ use millrace_host::backend;
 use millrace_host::netns::NetNs;
 use millrace_rig::apiserver::Apiserver;
 use millrace_rig::net::Namespace;
+use millrace_rig::wait::{until, until_in};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 use std::fs::{File, Permissions};
@@ -17,7 +18,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a loaded machine may need for what takes a second.
@@ -137,14 +137,12 @@ impl Node {
         let agent = command.process_group(0).spawn().expect("the agent starts");
         let pid = agent.id();
         self.agents.push(agent);
-        let deadline = Instant::now() + PATIENCE;
-        while !self.is_ready(pid) {
-            let ended =
-                self.agents.last_mut().and_then(|agent| agent.try_wait().expect("it is a child of ours"));
-            let over = ended.is_some() || Instant::now() > deadline;
-            assert!(!over, "the agent is not ready ({ended:?}):\n{}", self.logs());
-            thread::sleep(Duration::from_millis(50));
-        }
+        until("the agent is ready", PATIENCE, || {
+            let newest = self.agents.last_mut().expect("it was started");
+            let ended = newest.try_wait().expect("it is a child of ours");
+            assert!(ended.is_none(), "the agent has ended ({ended:?}):\n{}", self.logs());
+            self.is_ready(pid).then_some(()).ok_or_else(|| self.logs())
+        });
     }
 
     /// Whether the agent with this pid says that it is.
@@ -184,19 +182,15 @@ impl Node {
 
     /// Waits until every agent that lives can be asked, and one of them serves.
     pub(crate) fn until_one_serves(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        until("one agent serves", PATIENCE, || {
             self.agents.retain_mut(|agent| agent.try_wait().expect("it is a child of ours").is_none());
             let said: Vec<_> = self.agents.iter().map(|agent| self.says(agent.id())).collect();
             let serve = |said: &&Option<(bool, String)>| {
                 said.as_ref().is_some_and(|(_, why)| why.contains("held: this agent serves"))
             };
-            if said.iter().all(Option::is_some) && said.iter().filter(serve).count() == 1 {
-                return;
-            }
-            assert!(Instant::now() < deadline, "not one agent serves, but: {said:?}\n{}", self.logs());
-            thread::sleep(Duration::from_millis(50));
-        }
+            let one = said.iter().all(Option::is_some) && said.iter().filter(serve).count() == 1;
+            one.then_some(()).ok_or_else(|| format!("{said:?}\n{}", self.logs()))
+        });
     }
 
     /// The agent's own credentials.
@@ -252,11 +246,17 @@ impl Node {
 
     /// Waits for something that is not told but can be asked.
     pub(crate) fn until(&self, what: &str, mut is: impl FnMut(&Node) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is(self) {
-            assert!(Instant::now() < deadline, "waited in vain until {what}:\n{}", self.logs());
-            thread::sleep(Duration::from_millis(50));
-        }
+        until(what, PATIENCE, || is(self).then_some(()).ok_or_else(|| self.logs()));
+    }
+
+    /// Waits for something that is in the list.
+    pub(crate) fn until_listed(&self, what: &str, is: impl Fn(&str) -> bool) {
+        let folder = self.folder.join("net.d");
+        until_in(&folder, what, PATIENCE, || {
+            let text = std::fs::read_to_string(folder.join("10-test.conflist"))
+                .map_err(|error| format!("{error}\n{}", self.logs()))?;
+            if is(&text) { Ok(()) } else { Err(format!("{text}\n{}", self.logs())) }
+        });
     }
 }
 

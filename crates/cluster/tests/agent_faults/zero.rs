@@ -36,9 +36,7 @@ fn an_agent_without_capabilities_does_all_but_audit_and_leaves_without_a_trace()
     // Somebody who knows nothing of us.
     let list = node.folder().join("net.d/10-test.conflist");
     std::fs::write(&list, LIST).expect("it is ours");
-    node.until("our entry is back", |_| {
-        std::fs::read_to_string(&list).is_ok_and(|text| text.contains("millrace-cni"))
-    });
+    node.until_listed("our entry is back", |text| text.contains("millrace-cni"));
     node.until("the agent is ready again", |node| node.is_ready(node.agent()));
     node.until("the call is recorded", |node| {
         node.millrace(&["why", "mesh/zero"], &[("--flight-dir", "data"), ("--state-dir", "nowhere")]).0

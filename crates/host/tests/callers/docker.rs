@@ -6,8 +6,9 @@ use super::chain;
 use super::parts;
 use super::rules::{assert_page_agrees, assert_redirected, stamped};
 use millrace_rig::containerd::Containerd;
-use millrace_rig::node::{Node, run, until};
+use millrace_rig::node::{Node, run};
 use millrace_rig::parts::Parts;
+use millrace_rig::wait::until;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,8 +59,9 @@ impl Docker {
         let docker = |arguments: &[&str]| run(node.command(&self.client).args(arguments)).trim().to_owned();
         let up =
             || node.command(&self.client).arg("version").output().is_ok_and(|output| output.status.success());
-        let ready = until(Duration::from_secs(60), || up().then_some(()));
-        assert!(ready.is_some(), "dockerd did not start: {}", node.said("dockerd"));
+        until("dockerd answers", Duration::from_secs(60), || {
+            up().then_some(()).ok_or_else(|| node.said("dockerd"))
+        });
         docker(&["load", "-q", "-i", &parts::kept().join("pause.tar").to_string_lossy()]);
         let container = docker(&["run", "-d", "--network=none", "localhost/pause:1"]);
 

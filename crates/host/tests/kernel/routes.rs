@@ -5,6 +5,7 @@ use millrace_core::rules::{Family, Route};
 use millrace_host::netns::NetNs;
 use millrace_host::routes;
 use millrace_rig::net::Namespace;
+use millrace_rig::net::changes::RouteChanges;
 
 const ALL: [Route; 5] = [
     Route::InboundSourceAddress,
@@ -47,13 +48,13 @@ fn set_twice_is_set_once_and_cleared_is_gone() {
         .sh("ip rule add fwmark 1337 lookup 133 pref 200; ip route add local 192.0.2.0/24 dev lo table 133");
     let before = shown(&namespace);
     assert_eq!(missing(&namespace), ALL);
+    let changes = RouteChanges::of(&namespace);
     assert_eq!(set(&namespace), Ok(()));
     // The address can be bound at once; its entry in the table "local" follows by a worker (addrconf.c,
     // `addrconf_dad_start`).
-    namespace.sh(
-        "for i in $(seq 600); do ip -6 route show table local | grep -q 'local ::6' && exit 0; sleep 0.05; done; \
-         exit 1",
-    );
+    while !namespace.sh("ip -6 route show table local").contains("local ::6 ") {
+        changes.next();
+    }
     let once = shown(&namespace);
     assert_eq!(once.matches("1330:\tfrom all fwmark 0x539 lookup 133").count(), 2, "{once}");
     assert_eq!(once.matches("local default dev lo table 133").count(), 2, "{once}");

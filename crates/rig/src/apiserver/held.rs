@@ -2,48 +2,40 @@
 //!
 //! The parent-death signal goes with the thread that started a child, not with its process: so each has a thread of its own.
 
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-/// How often a server is looked at while it is held.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// A running server; killed when dropped.
 #[derive(Debug)]
 pub(super) struct Held {
-    pid: u32,
-    end: Option<Sender<()>>,
+    process: OwnedFd,
     holder: Option<JoinHandle<()>>,
 }
 
 impl Held {
     pub(super) fn start(mut command: Command) -> Held {
-        let (end, ended) = channel::<()>();
         let (tell, told) = channel();
         let holder = std::thread::spawn(move || {
             let mut child = command.spawn().expect("setpriv(1) runs");
-            let _ = tell.send(child.id());
-            while matches!(ended.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
-                if !matches!(child.try_wait(), Ok(None)) {
-                    break;
-                }
-            }
-            // It is dead already, or dies now; the number is ours until it is waited for.
-            let _ = child.kill();
+            let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+            let _ = tell.send(process.expect("a child of ours has a pidfd"));
             let _ = child.wait();
         });
-        let pid = told.recv().expect("the holder starts it");
-        Held { pid, end: Some(end), holder: Some(holder) }
+        let process = told.recv().expect("the holder starts it");
+        Held { process, holder: Some(holder) }
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.pid
+    /// Nobody else gets the signal, also when the server has ended.
+    pub(super) fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        pidfd_send_signal(&self.process, signal)
     }
 
     /// Whether it has ended by itself.
@@ -54,19 +46,23 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        drop(self.end.take());
+        // It may have ended already.
+        let _ = self.signal(Signal::KILL);
         if let Some(holder) = self.holder.take() {
             let _ = holder.join();
         }
     }
 }
 
-/// `program` in `folder`, its words into `log`, dead when its holder is.
-pub(super) fn command(program: &Path, folder: &Path, log: &str) -> Command {
+/// `program` in `folder`, its words into `log`, dead when its holder is. The janitor waits until it has ended: it has the
+/// pipe's end for a standard input that it never reads.
+pub(super) fn command(program: &Path, folder: &Path, log: &str, janitor: &Child) -> Command {
+    let pipe = janitor.stdin.as_ref().expect("the janitor reads a pipe").as_fd();
+    let pipe = pipe.try_clone_to_owned().expect("a file can be shared");
     let log = File::options().append(true).create(true).open(folder.join(log)).expect("a log can be kept");
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).current_dir(folder);
-    command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be shared")).stderr(log);
+    command.stdin(pipe).stdout(log.try_clone().expect("a file can be shared")).stderr(log);
     command
 }
 
@@ -83,12 +79,10 @@ pub(super) fn folder() -> PathBuf {
     folder
 }
 
-/// Removes `folder` when its standard input ends. A server may still be dying then, so it tries for a while.
+/// Removes `folder` when its standard input ends: with this process and with the last of its servers.
 pub(super) fn janitor(folder: &Path) -> Child {
-    let script = "cat; i=0; while ! rm -rf -- \"$1\" 2>/dev/null && [ $i -lt 300 ]; do i=$((i + 1)); sleep .1; done; \
-                  sleep .2; rm -rf -- \"$1\"";
     let mut janitor = Command::new("sh");
-    janitor.args(["-c", script, "janitor"]).arg(folder).process_group(0).current_dir("/");
+    janitor.args(["-c", "cat; rm -rf -- \"$1\"", "janitor"]).arg(folder).process_group(0).current_dir("/");
     // Nothing of the test's output: who reads that to its end would wait for the janitor.
     janitor.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     janitor.spawn().expect("sh(1) runs")

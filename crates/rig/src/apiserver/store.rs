@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 
 /// How much a compaction moves the revision on: more than an API server's list counts as recent.
 const STEPS: usize = 10;
 
-pub(super) fn command(assets: &Path, folder: &Path) -> Command {
-    let mut command = held::command(&assets.join("etcd"), folder, "etcd.log");
+pub(super) fn command(assets: &Path, folder: &Path, janitor: &Child) -> Command {
+    let mut command = held::command(&assets.join("etcd"), folder, "etcd.log", janitor);
     // It names a unix socket as a host and a port, and makes the file in its working directory. The peers' address is
     // a name only: there are none.
     command.args([

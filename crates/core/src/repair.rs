@@ -348,7 +348,7 @@ mod tests {
             labelled: false,
         };
         let mut history = History::default();
-        history.found(UID, NOW - MINUTE);
+        history.found(UID, Finding::Bypass, NOW - MINUTE);
         let mut case =
             Case { subject, policy: policy(act), serving: true, history, finding: Finding::Bypass };
         change(&mut case);
@@ -463,10 +463,25 @@ mod tests {
         );
         history.well(UID, &limits, at(81));
         assert_eq!(history.wait(UID, &limits, at(81)), at(0));
-        history.found(UID, at(90));
+        history.found(UID, Finding::Drift, at(90));
         assert_eq!(history.age(UID, at(100)), at(10));
         history.keep(|uid| uid != UID);
         assert_eq!(history.age(UID, at(100)), at(0));
+    }
+
+    #[test]
+    fn what_is_found_is_new_once_and_again_after_a_while_of_peace() {
+        let (mut history, limits) = (History::default(), Limits::default());
+        let at = Duration::from_secs;
+        assert!(history.found(UID, Finding::Bypass, at(10)));
+        assert!(!history.found(UID, Finding::Bypass, at(20)));
+        assert!(history.found(UID, Finding::Drift, at(30)), "something else");
+        assert_eq!(history.age(UID, at(30)), at(20), "and yet it is not well for so long");
+        assert!(!history.found(UID, Finding::Drift, at(40)));
+        history.tried(UID, &Remedy::Reapply, at(40));
+        history.well(UID, &limits, at(40));
+        assert!(history.found(UID, Finding::Drift, at(41)), "it was put right meanwhile");
+        assert_eq!(history.age(UID, at(45)), at(4));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What was found and done so far on one node: the wait between two tries, and the caps.
 
-use super::{Act, Limits, Remedy};
+use super::{Act, Finding, Limits, Remedy};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -14,17 +14,19 @@ pub struct History {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Past {
-    /// Since when something is wrong, if something is.
-    found: Option<Duration>,
+    /// What is wrong, and since when anything is; none while it is well.
+    found: Option<(Finding, Duration)>,
     tries: u32,
     tried: Duration,
 }
 
 impl History {
-    /// Something is wrong with a pod. Whether that is new.
-    pub fn found(&mut self, uid: &str, now: Duration) -> bool {
+    /// Something is wrong with a pod. Whether that is new: it was well, or something else was wrong with it.
+    pub fn found(&mut self, uid: &str, finding: Finding, now: Duration) -> bool {
         let past = self.pods.entry(uid.to_owned()).or_default();
-        past.found.replace(past.found.unwrap_or(now)).is_none()
+        let before = past.found;
+        past.found = Some((finding, before.map_or(now, |(_, since)| since)));
+        before.is_none_or(|(before, _)| before != finding)
     }
 
     /// Something is tried.
@@ -57,7 +59,8 @@ impl History {
 
     /// For how long something has been wrong with a pod.
     pub(super) fn age(&self, uid: &str, now: Duration) -> Duration {
-        self.pods.get(uid).map_or(Duration::ZERO, |past| now.saturating_sub(past.found.unwrap_or(now)))
+        let since = self.pods.get(uid).and_then(|past| past.found).map(|(_, since)| since);
+        since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
     /// How long until a pod may be tried again.

@@ -108,7 +108,7 @@ impl<N: Node, R: Requests> Audit<N, R> {
         };
         report.found += 1;
         let now = self.now();
-        let is_new = self.history.found(&uid, now);
+        let is_new = self.history.found(&uid, finding, now);
         let serving = self.node.is_serving();
         let remedy = remedy(&known.subject(), finding, &self.options.policy, serving, &self.history, now);
         let subjected = Subjected { known: &known, finding, words: &words, is_new };
@@ -123,6 +123,9 @@ impl<N: Node, R: Requests> Audit<N, R> {
         self.history.tried(&uid, &remedy, now);
         let done = self.acting.act(&subjected, &remedy, job, seen.plan, &self.options).await;
         if remedy == Remedy::Reapply && done {
+            // It was looked at: whatever is found next is another finding.
+            let now = self.now();
+            self.history.well(&uid, &self.options.policy.limits, now);
             self.settled.insert(uid);
         } else {
             let wait = self.history.wait(&uid, &self.options.policy.limits, self.now());

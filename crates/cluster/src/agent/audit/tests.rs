@@ -290,6 +290,29 @@ fn a_pod_that_was_missed_is_redirected_while_it_runs() {
 }
 
 #[test]
+fn each_finding_is_counted_also_a_second_one_between_two_looks() {
+    if !has_tools("audit::each_finding_is_counted_also_a_second_one_between_two_looks") {
+        return;
+    }
+    let scene = Scene::new("counted", Namespace::new());
+    scene.add(&Settings::default(), Backend::Iptables, OWN);
+    let metrics = Metrics::new("0");
+    let mut audit = scene.audit(Act::Repair);
+    audit.acting = act::Acting::new(Some(scene.stage.clone()), metrics.clone());
+    // Nothing to wait for between two tries: what is counted is the matter here.
+    audit.options.policy.limits.first_wait = Duration::ZERO;
+    for round in 1..=2 {
+        scene.lab.pod.sh("iptables-nft -t nat -D ISTIO_INBOUND 1");
+        scene.check(&mut audit, "a rule", 1, 1, 1);
+        let counted = format!("millrace_audit_findings_total{{finding=\"drift\"}} {round}\n");
+        assert!(metrics.write().contains(&counted), "{}", metrics.write());
+    }
+    scene.lab.pod.sh("nft flush ruleset");
+    scene.check(&mut audit, "everything", 1, 1, 1);
+    assert!(metrics.write().contains("millrace_audit_findings_total{finding=\"bypass\"} 1\n"));
+}
+
+#[test]
 fn who_is_not_ours_to_judge_is_left() {
     if !has_tools("audit::who_is_not_ours_to_judge_is_left") {
         return;

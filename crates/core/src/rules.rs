@@ -370,6 +370,8 @@ pub struct Observed {
     pub chains: BTreeMap<Place, Vec<ObservedRule>>,
     /// Chains of others in the tables looked at.
     pub foreign_chains: Vec<ForeignChain>,
+    /// Tables in which another redirects to a sidecar, as `nft` names them. What they say is not read.
+    pub redirectors: BTreeSet<String>,
     /// Chains of ours that rules in chains of others jump to.
     pub held: BTreeSet<Place>,
     /// The generation of the ruleset it was read from, when the dialect has one.

@@ -67,6 +67,7 @@ pub fn apply_here(netns: &NetNs, plan: &Plan, how: &How<'_>) -> Result<Applied, 
 /// be read is bare: one backend that cannot be asked must not hide the others' rules (M8).
 pub fn inspect(netns: &NetNs) -> Result<Vec<(Backend, Observed)>, Error> {
     let mut survey = survey(netns)?;
+    survey.found.retain(|(_, observed)| !is_bare(observed));
     if survey.found.is_empty() && !survey.unread.is_empty() {
         return Err(survey.unread.remove(0));
     }
@@ -88,7 +89,9 @@ pub fn survey(netns: &NetNs) -> Result<Survey, Error> {
         let mut survey = Survey::default();
         for backend in Backend::ALL {
             match look(backend) {
-                Ok(Some(observed)) if !is_bare(&observed) => survey.found.push((backend, observed)),
+                Ok(Some(observed)) if !is_bare(&observed) || !observed.redirectors.is_empty() => {
+                    survey.found.push((backend, observed));
+                }
                 Ok(_) => {}
                 Err(error) => survey.unread.push(error),
             }

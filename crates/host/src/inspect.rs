@@ -31,11 +31,16 @@ pub fn run(args: &[String]) -> Outcome {
 
 fn show(args: &Args) -> Result<Outcome, String> {
     let netns = open(args)?;
-    let Survey { found, mut unread } = backend::survey(&netns).map_err(|error| error.to_string())?;
+    let Survey { mut found, mut unread } = backend::survey(&netns).map_err(|error| error.to_string())?;
     if found.is_empty() && !unread.is_empty() {
         return Err(unread.remove(0).to_string());
     }
-    let notes = unread.iter().map(|error| format!("not shown: {error}")).collect();
+    let others = found.iter().flat_map(|(_, seen)| &seen.redirectors).map(|table| {
+        format!("table {table} redirects as well and is not ours; `nft list table {table}` shows it")
+    });
+    let notes = unread.iter().map(|error| format!("not shown: {error}")).chain(others).collect();
+    // A note says it all of tables that are not read.
+    found.retain(|(_, seen)| !seen.chains.is_empty() || !seen.foreign_chains.is_empty());
     let mut outcome = Outcome { notes, ..Outcome::default() };
     if args.form == Form::Json {
         outcome.stdout = report::json(netns.path(), &found, args);

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What is to be taken off, and how patiently.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Leaving {
     /// The directory of the lists.
     pub(crate) conf_dir: PathBuf,

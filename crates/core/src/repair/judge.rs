@@ -41,7 +41,8 @@ pub fn judge(plan: &Plan, found: &[&Observed], missing: &[Route], origin: Origin
     }
     let is_there = |seen: &&Observed| !removal(seen, &plan.rules).is_empty();
     if !found.iter().any(is_there) || origin == Origin::Unknown && !found.iter().any(|seen| leads(seen)) {
-        return State::Bypass;
+        let redirected = found.iter().any(|seen| !seen.redirectors.is_empty());
+        return if redirected { State::Others } else { State::Bypass };
     }
     match origin {
         Origin::Unknown => State::Others,
@@ -206,6 +207,20 @@ mod tests {
             }
         });
         assert_eq!(judge(&planned(), &[], &[], Origin::Ours), State::Bypass);
+    }
+
+    #[test]
+    fn another_redirector_in_tables_of_its_own_is_left_to_it() {
+        let others = |seen: &mut Observed| seen.redirectors = ["inet istio-proxy-nat".to_owned()].into();
+        check("alone", ["others"; 3], |seen| {
+            *seen = Observed::default();
+            others(seen);
+        });
+        check("beside ours", ["planned"; 3], others);
+        check("beside ours in part", ["missing, planned as rule 1", "release", "others"], |seen| {
+            rules(seen, Chain::IstioRedirect).clear();
+            others(seen);
+        });
     }
 
     #[test]

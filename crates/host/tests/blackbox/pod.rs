@@ -230,6 +230,19 @@ fn inspect_shows_what_iptables_shows_and_why() {
 }
 
 #[test]
+fn inspect_names_the_tables_in_which_another_redirects() {
+    if lacks("inspect_names_the_tables_in_which_another_redirects", &[("nft", "apt-get install nftables")]) {
+        return;
+    }
+    let pod = pod();
+    pod.sh("nft add table inet istio-proxy-nat
+        nft add chain inet istio-proxy-nat output '{ type nat hook output priority -100; }'");
+    let (text, notes) = said(&run(&format!("inspect --pid {}", pod.pid())), 0);
+    assert!(text.starts_with("Chain PREROUTING (policy ACCEPT"), "{text}");
+    assert!(notes.contains("nft list table inet istio-proxy-nat"), "{notes}");
+}
+
+#[test]
 fn inspect_finds_a_namespace_by_path_or_container_and_says_what_it_cannot_find() {
     if lacks("inspect_finds_a_namespace_by_path_or_container_and_says_what_it_cannot_find", &[]) {
         return;

@@ -1,194 +1,21 @@
 //! The audit on real namespaces: rules broken in each way are found and mended, what is others' is left as it is.
 
-use super::api::{Error, Requests, Target};
-use super::staged::{Proc, runs};
+mod scene;
+
+use super::api::Error;
+use super::staged::runs;
 use super::*;
-use crate::agent::events::Note;
 use millrace_core::dialect::Backend;
-use millrace_core::pod::Container;
-use millrace_core::record::{Key, Record};
-use millrace_core::repair::{Act, Finding, Limits};
-use millrace_core::rules::compare::compare;
+use millrace_core::repair::Act;
 use millrace_core::rules::plan::plan;
 use millrace_core::settings::{Families, Mode, Settings};
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
-use millrace_core::status::STATUS_ANNOTATION;
 use millrace_host::backend;
-use millrace_host::netns::NetNs;
 use millrace_rig::absent;
-use millrace_rig::net::lab::{Lab, WORLD};
-use millrace_rig::net::{Namespace, Who, missing};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::symlink;
+use millrace_rig::net::lab::WORLD;
+use millrace_rig::net::{Namespace, missing};
+use scene::{PATIENCE, Scene, UID, block_on};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-
-const UID: &str = "0b6e4c7e-9d1c-4a47-8f0e-2f6f3b1f9a01";
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A node with one pod, whose API server remembers what it was asked.
-#[derive(Clone, Default)]
-struct Stage {
-    pod: Arc<Mutex<Option<Known>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-    refuses: Option<Error>,
-    idle: bool,
-    told: Option<mpsc::UnboundedSender<Note>>,
-}
-
-impl Node for Stage {
-    fn uids(&self) -> Vec<String> {
-        self.pod.lock().unwrap().iter().map(|pod| pod.uid.clone()).collect()
-    }
-    fn known(&self, uid: &str) -> Option<Known> {
-        self.pod.lock().unwrap().clone().filter(|pod| pod.uid == uid)
-    }
-    fn mesh(&self) -> Mesh {
-        Mesh { excluded_namespaces: vec!["kube-system".to_owned()], ..Mesh::default() }
-    }
-    fn is_serving(&self) -> bool {
-        !self.idle
-    }
-}
-
-impl Stage {
-    fn asked(&self, what: String) -> Result<(), Error> {
-        self.asked.lock().unwrap().push(what);
-        self.refuses.clone().map_or(Ok(()), Err)
-    }
-}
-
-impl Requests for Stage {
-    async fn evict(&self, pod: &Target) -> Result<(), Error> {
-        self.asked(format!("evict {}", pod.uid))
-    }
-    async fn label(&self, pod: &Target) -> Result<(), Error> {
-        self.asked(format!("label {}", pod.uid))
-    }
-    async fn tell(&self, _: &Target, note: &Note) -> Result<(), Error> {
-        let kind = if note.warning { "Warning" } else { "Normal" };
-        self.asked.lock().unwrap().push(format!("{kind} {} {}: {}", note.reason, note.action, note.text));
-        self.told.as_ref().map_or(Ok(()), |told| told.send(note.clone()).map_err(|_| Error::Gone))
-    }
-}
-
-fn meshed() -> Known {
-    let container = |name: &str| Container { name: name.to_owned(), ..Container::default() };
-    let pod = Pod {
-        namespace: "default".to_owned(),
-        name: "reviews".to_owned(),
-        uid: Some(UID.to_owned()),
-        annotations: [(STATUS_ANNOTATION.to_owned(), "{}".to_owned())].into(),
-        containers: vec![container("app"), container("istio-proxy")],
-        ..Pod::default()
-    };
-    let uid = UID.to_owned();
-    Known { pod, node_uid: uid.clone(), uid, life: Life::Started, controlled: true, ..Known::default() }
-}
-
-/// A pod in a real namespace, as the audit of its node comes upon it.
-struct Scene {
-    lab: Lab,
-    proc: Proc,
-    stage: Stage,
-}
-
-impl Scene {
-    fn new(name: &str, pod: Namespace) -> Scene {
-        let scene = Scene { lab: Lab::around(pod), proc: Proc::new(name), stage: Stage::default() };
-        *scene.stage.pod.lock().unwrap() = Some(meshed());
-        scene
-    }
-
-    /// Its processes are to be found by their control group, and by nothing else.
-    fn with_process(self) -> Scene {
-        self.proc.process(77, &format!("0::/kubepods/burstable/pod{UID}/c1\n"), &self.lab.pod.path());
-        self
-    }
-
-    fn netns(&self) -> NetNs {
-        NetNs::open(&self.lab.pod.path()).unwrap()
-    }
-
-    fn records(&self) -> Records {
-        Records::below(&self.proc.0)
-    }
-
-    /// As an ADD leaves it.
-    fn add(&self, settings: &Settings, backend: Backend, release: &str) {
-        let how = Choice::Only(backend);
-        backend::apply(&self.netns(), &plan(settings, Families::Both), how, None).unwrap();
-        let mount = self.proc.0.join("cni-1");
-        symlink(self.lab.pod.path(), &mount).unwrap();
-        let text = |text: &str| text.to_owned();
-        let record = Record {
-            key: Key { network: text("net"), container: text("c1"), interface: text("eth0") },
-            netns: mount.to_string_lossy().into_owned(),
-            namespace: text("default"),
-            name: text("reviews"),
-            uid: Some(text(UID)),
-            stamp: stamp::write(&Stamp::Redirect(Box::new(settings.clone()))),
-            families: Families::Both,
-            backend,
-            release: Some(text(release)),
-        };
-        self.records().keep(&record).unwrap();
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Known)) {
-        change(self.stage.pod.lock().unwrap().as_mut().unwrap());
-    }
-
-    fn audit(&self, act: Act) -> Audit<Stage, Stage> {
-        let limits = Limits { confirmed_after: Duration::ZERO, ..Limits::default() };
-        let options = Options {
-            policy: Policy::of(act, &Finding::ALL, limits),
-            every: PATIENCE * 60,
-            settle: Duration::ZERO,
-            longest: PATIENCE,
-            at_once: 2,
-            proc: self.proc.0.clone(),
-            records: self.records(),
-            backend: Choice::Auto,
-            memory: None,
-        };
-        Audit::new(self.stage.clone(), options, Some(self.stage.clone()), Metrics::new("0"))
-    }
-
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut *self.stage.asked.lock().unwrap())
-    }
-
-    /// What one sweep finds and does.
-    fn check(&self, audit: &mut Audit<Stage, Stage>, what: &str, looked: usize, found: usize, acted: usize) {
-        let report = block_on(audit.sweep(&CancellationToken::new()));
-        let expected = Report { looked, found, acted, ..Report::default() };
-        assert_eq!(report, expected, "{what}: {:?}", self.stage.asked.lock().unwrap());
-    }
-
-    fn is_planned(&self, settings: &Settings) -> bool {
-        let (netns, plan) = (self.netns(), plan(settings, Families::Both));
-        let found = backend::inspect(&netns).unwrap();
-        let intact = found.iter().any(|(_, seen)| compare(&plan.rules, seen).is_clean());
-        intact && backend::missing_routes(&netns, &plan).unwrap().is_empty()
-    }
-
-    /// Whether what the application sends into the world comes to the proxy.
-    fn is_captured(&self, world: IpAddr) -> bool {
-        let any: SocketAddr = if world.is_ipv4() { "0.0.0.0:15001" } else { "[::]:15001" }.parse().unwrap();
-        let proxy = self.lab.pod.within_as(Who::PROXY, || TcpListener::bind(any)).unwrap();
-        let connect = || TcpStream::connect_timeout(&(world, 80).into(), millrace_rig::net::PATIENCE);
-        let connected = self.lab.pod.within_as(Who::APP, connect);
-        connected.is_ok_and(|stream| {
-            proxy.accept().is_ok_and(|(_, peer)| Ok(peer) == stream.local_addr().map_err(drop))
-        })
-    }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(future)
-}
 
 fn has_tools(name: &str) -> bool {
     let tools = [("iptables-nft", "apt-get install iptables"), ("nft", "apt-get install nftables")];
@@ -202,6 +29,13 @@ fn has_tools(name: &str) -> bool {
 fn tproxy() -> Settings {
     Settings { mode: Mode::Tproxy, ..Settings::default() }
 }
+
+/// The beginning of what istio-cni puts into a pod where `values.global.nativeNftables` is set.
+const NATIVE: &str = "nft add table inet istio-proxy-nat
+    nft add chain inet istio-proxy-nat output '{ type nat hook output priority -100; }'
+    nft add chain inet istio-proxy-nat istio-redirect
+    nft add rule inet istio-proxy-nat istio-redirect meta l4proto tcp counter redirect to :15001
+    nft add rule inet istio-proxy-nat output meta skuid != 1337 counter jump istio-redirect";
 
 const OWN: &str = env!("CARGO_PKG_VERSION");
 
@@ -298,7 +132,7 @@ fn each_finding_is_counted_also_a_second_one_between_two_looks() {
     scene.add(&Settings::default(), Backend::Iptables, OWN);
     let metrics = Metrics::new("0");
     let mut audit = scene.audit(Act::Repair);
-    audit.acting = act::Acting::new(Some(scene.stage.clone()), metrics.clone());
+    audit.acting = Acting::new(Some(scene.stage.clone()), metrics.clone());
     // Nothing to wait for between two tries: what is counted is the matter here.
     audit.options.policy.limits.first_wait = Duration::ZERO;
     for round in 1..=2 {
@@ -343,6 +177,14 @@ fn who_is_not_ours_to_judge_is_left() {
     let before = scene.lab.pod.sh("nft list ruleset");
     scene.check(&mut scene.audit(Act::Repair), "redirected by others", 1, 0, 0);
     assert_eq!(scene.lab.pod.sh("nft list ruleset"), before);
+    // And as istio-cni's with native nftables, in tables of its own.
+    let scene = Scene::new("native", Namespace::new()).with_process();
+    scene.lab.pod.sh(NATIVE);
+    let before = scene.lab.pod.sh("nft list ruleset");
+    scene.check(&mut scene.audit(Act::Repair), "redirected by others' tables", 1, 0, 0);
+    assert_eq!(scene.lab.pod.sh("nft list ruleset"), before);
+    scene.lab.pod.sh("nft delete chain inet istio-proxy-nat output");
+    scene.check(&mut scene.audit(Act::Repair), "what is left of them redirects nothing", 1, 1, 1);
     // Rules of another release are there, and today's plan is no measure of them.
     let scene = Scene::new("release", Namespace::new());
     scene.add(&tproxy(), Backend::Iptables, "0.0.1");

@@ -94,12 +94,23 @@ pub(super) fn examine(leaving: &Leaving, attachments: &Attachments, proof: &mut 
 }
 
 fn lists(leaving: &Leaving, proof: &mut Proof) {
-    match seen::lists(&leaving.conf_dir) {
-        Err(error) => proof.find(&leaving.conf_dir, error.to_string(), false),
+    let folder = &leaving.conf_dir;
+    if folder.as_os_str().is_empty() {
+        let unknown = "which directory it is was not found; name it with --conf-dir";
+        return proof.find(Path::new("the directory of lists"), unknown, false);
+    }
+    // None is no fault (M8), and yet a mistaken name must not read as a look at the node's lists.
+    if matches!(folder.try_exists(), Ok(false)) {
+        let absent =
+            "there is no such directory, so no list; if the runtime's is another, name it with --conf-dir";
+        return proof.find(folder, absent, true);
+    }
+    match seen::lists(folder) {
+        Err(error) => proof.find(folder, error.to_string(), false),
         Ok((lists, _)) => {
             let before = proof.findings.len();
             for list in &lists {
-                let path = leaving.conf_dir.join(&list.name);
+                let path = folder.join(&list.name);
                 match &list.text {
                     Err(why) => proof.find(&path, format!("cannot be read: {why}"), false),
                     Ok(text) if conflist::has_ours(text) == Ok(true) => {
@@ -113,7 +124,12 @@ fn lists(leaving: &Leaving, proof: &mut Proof) {
                 }
             }
             if proof.findings.len() == before {
-                proof.find(&leaving.conf_dir, format!("{} lists, none names the plugin", lists.len()), true);
+                let found = match lists.len() {
+                    0 => "no lists there".to_owned(),
+                    1 => "1 list, which does not name the plugin".to_owned(),
+                    count => format!("{count} lists, none names the plugin"),
+                };
+                proof.find(folder, found, true);
             }
         }
     }
@@ -122,5 +138,44 @@ fn lists(leaving: &Leaving, proof: &mut Proof) {
 fn staged(folder: &Path, proof: &mut Proof) {
     for path in files::staged_in(folder).unwrap_or_default() {
         proof.find(&path, "left by an installer that was killed", false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn check(conf_dir: &Path, expected: &str) {
+        let leaving = Leaving { conf_dir: conf_dir.to_owned(), ..Leaving::default() };
+        let mut proof = Proof::default();
+        lists(&leaving, &mut proof);
+        let [Finding { place, found, clean }] = &proof.findings[..] else { panic!("{proof}") };
+        assert_eq!(format!("{clean} {found}"), expected, "{place}");
+        assert!(!place.is_empty());
+    }
+
+    #[test]
+    fn what_was_looked_at_is_said_as_it_was() {
+        let folder = std::env::temp_dir().join(format!("millrace-proof-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        check(Path::new(""), "false which directory it is was not found; name it with --conf-dir");
+        check(
+            &folder,
+            "true there is no such directory, so no list; if the runtime's is another, name it with --conf-dir",
+        );
+        fs::create_dir(&folder).unwrap();
+        check(&folder, "true no lists there");
+        let list = |name: &str, plugin: &str| {
+            let text = format!(r#"{{"name":"n","cniVersion":"1.0.0","plugins":[{{"type":"{plugin}"}}]}}"#);
+            fs::write(folder.join(name), text).unwrap();
+        };
+        list("10-a.conflist", "bridge");
+        check(&folder, "true 1 list, which does not name the plugin");
+        list("20-b.conflist", "ptp");
+        check(&folder, "true 2 lists, none names the plugin");
+        list("20-b.conflist", TYPE);
+        check(&folder, "false names the plugin");
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use super::families::{Reach, Scope};
 use super::{INET, TABLE, chain_named};
-use crate::dialect::dump::{self, Dump, Error, RuleFound};
+use crate::dialect::dump::{self, ChainFound, Dump, Error, RuleFound};
 use crate::dialect::expressions::meaning::{Meaning, meaning};
 use crate::rules::{
     Chain, Content, Family, ForeignChain, Observed, ObservedRule, Place, Rule, Table, Verdict,
@@ -11,6 +11,10 @@ use std::collections::BTreeMap;
 
 /// `NFPROTO_UNSPEC`: tables of every family.
 const ANY: u8 = 0;
+/// istio-cni with native nftables, and its istio-init, keep a sidecar's rules in `istio-proxy-nat`, `-mangle` and `-raw`.
+const REDIRECTOR: &[u8] = b"istio-proxy-";
+/// The base chains there. A table without one redirects nothing.
+const HOOKED: [&[u8]; 2] = [b"prerouting", b"output"];
 
 /// The requests whose answers [`read`] wants, one after the other, each answered in full before the next is sent.
 pub fn requests() -> Vec<Vec<u8>> {
@@ -35,7 +39,13 @@ pub fn read(answers: &[u8]) -> Result<Observed, Error> {
             None => *reader.strangers.entry(rule.chain).or_default() += 1,
         }
     }
-    Ok(reader.end(dump.generation))
+    let others = dump.chains.iter().filter(|chain| is_redirector(chain));
+    let redirectors = others.map(|chain| format!("inet {}", String::from_utf8_lossy(chain.table))).collect();
+    Ok(Observed { redirectors, ..reader.end(dump.generation) })
+}
+
+fn is_redirector(chain: &ChainFound<'_>) -> bool {
+    chain.family == INET && chain.table.starts_with(REDIRECTOR) && HOOKED.contains(&chain.name)
 }
 
 /// Our table as found.

@@ -175,38 +175,43 @@ fn end_of_nest(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// A stamp within a request has a backslash before every quote, and nothing else.
+/// A stamp within a request has a backslash before every quote, and nothing else. Byte by byte, as between the quotes of one
+/// there is so little that a call to `memcpy` for each piece costs three times as much.
 fn unescape(quoted: &str, inside: &str) -> Option<String> {
-    let mut plain = String::with_capacity(inside.len());
-    let mut rest = inside;
-    while let Some(at) = next_mark(rest.as_bytes()) {
-        plain.push_str(&rest[..at]);
-        match rest.as_bytes()[at..] {
-            [b'\\', b'"', ..] => plain.push('"'),
-            [b'\\', b'\\', ..] => plain.push('\\'),
-            _ => return serde_json::from_str(quoted).ok(),
-        }
-        rest = &rest[at + 2..];
+    let mut plain = Vec::with_capacity(inside.len());
+    let mut bytes = inside.bytes();
+    while let Some(byte) = bytes.next() {
+        plain.push(match byte {
+            b'\\' => match bytes.next() {
+                Some(escaped @ (b'"' | b'\\')) => escaped,
+                _ => return serde_json::from_str(quoted).ok(),
+            },
+            byte => byte,
+        });
     }
-    plain.push_str(rest);
-    Some(plain)
+    String::from_utf8(plain).ok()
 }
 
-/// Appends a text, quoted and escaped.
+/// Appends a text, quoted and escaped. Byte by byte where something is to be escaped, as with [`unescape`].
 pub(crate) fn put(into: &mut Vec<u8>, text: &str) {
     let start = into.len();
+    into.reserve(2 * text.len() + 2);
     into.push(b'"');
-    let mut rest = text.as_bytes();
-    while let Some(at) = next_mark(rest) {
-        if rest[at] < b' ' {
-            into.truncate(start);
-            return serde_json::to_writer(into, text).expect("a vector takes what is written");
+    match next_mark(text.as_bytes()) {
+        None => into.extend_from_slice(text.as_bytes()),
+        Some(_) => {
+            for byte in text.bytes() {
+                match byte {
+                    ..b' ' => {
+                        into.truncate(start);
+                        return serde_json::to_writer(into, text).expect("a vector takes what is written");
+                    }
+                    b'"' | b'\\' => into.extend([b'\\', byte]),
+                    byte => into.push(byte),
+                }
+            }
         }
-        into.extend_from_slice(&rest[..at]);
-        into.extend_from_slice(&[b'\\', rest[at]]);
-        rest = &rest[at + 1..];
     }
-    into.extend_from_slice(rest);
     into.push(b'"');
 }
 

@@ -83,6 +83,8 @@ fn read(stdin: impl Read) -> Result<Vec<u8>, Error> {
         Error::new(Code::Io, format!("error reading from stdin: {error}"))
             .because("the runtime must give the network configuration there")
     })?;
+    // What comes next then lies beside it, in a page that is touched already.
+    bytes.shrink_to_fit();
     Ok(bytes)
 }
 

@@ -184,7 +184,7 @@ fn request(act: Act, route: Route) -> Vec<u8> {
         Act::Clear => (1, REQUEST | ACK),
         Act::Find => (2, REQUEST | DUMP),
     };
-    let mut message = Writer::default();
+    let mut message = Writer::with_capacity(LONGEST);
     match route {
         Route::InboundSourceAddress => {
             message.start(RTM_NEWADDR + offset, flags, 1);
@@ -233,6 +233,8 @@ fn number(family: Family) -> u8 {
     }
 }
 
+/// No request is longer: a rule's has a header of 16 bytes, 12 bytes and four numbers.
+const LONGEST: usize = 60;
 const AF_INET6: u8 = 10;
 /// `LOOPBACK_IFINDEX`: the same in every namespace (drivers/net/loopback.c insists on it).
 const LO: u32 = 1;

@@ -180,13 +180,19 @@ impl Writer {
         }
     }
 
-    /// By a page: more would be touched for nothing.
+    /// By a little, or by what room there is: more would be touched for nothing.
     #[cold]
     fn grow(&mut self) {
-        self.bytes.resize(self.bytes.len() + (4 << 10), 0);
+        let room = match self.bytes.capacity() - self.bytes.len() {
+            0 => GROWTH,
+            room => room.min(GROWTH),
+        };
+        self.bytes.resize(self.bytes.len() + room, 0);
     }
 }
 
+/// A quarter of a page.
+const GROWTH: usize = 1 << 10;
 /// Everything in a message is padded to this many bytes (`NLMSG_ALIGNTO`, `NLA_ALIGNTO`).
 const WORD: usize = 4;
 

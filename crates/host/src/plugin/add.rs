@@ -40,7 +40,7 @@ pub(super) fn add(mut request: Request, start: Instant) -> Result<Outcome, Error
     let fate = decide(&mut request, &mut notes);
     request.complaints.append(&mut notes);
     let done = fate.and_then(|fate| carry_out(fate, &mut request));
-    tell(&request, &done, start);
+    tell(&mut request, &done, start);
     done?;
     let stdout = reply::result(request.previous.take(), request.version);
     let notes = std::mem::take(&mut request.complaints);
@@ -214,19 +214,21 @@ fn families_of(request: &Request) -> Result<Families, Error> {
     }
 }
 
-fn tell(request: &Request, done: &Result<Done, Error>, start: Instant) {
-    let environment = &request.environment;
-    let pod = environment.pod.clone().unwrap_or_default();
+/// Takes its words out of `request`, which nobody needs any more but for the result.
+fn tell(request: &mut Request, done: &Result<Done, Error>, start: Instant) {
+    let message = request.complaints.join("; ");
+    let environment = &mut request.environment;
+    let pod = environment.pod.take().unwrap_or_default();
     let mut event = Event {
         verb: environment.verb.name().to_owned(),
-        network: request.network.clone(),
-        container: environment.container.clone(),
-        interface: environment.interface.clone(),
+        network: std::mem::take(&mut request.network),
+        container: std::mem::take(&mut environment.container),
+        interface: std::mem::take(&mut environment.interface),
         namespace: pod.namespace,
         name: pod.name,
         uid: pod.uid.unwrap_or_default(),
         microseconds: u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
-        message: request.complaints.join("; "),
+        message,
         ..Event::default()
     };
     match done {

@@ -6,7 +6,7 @@ use super::{Error, Variant};
 use millrace_core::rules::Family;
 use std::io::{self, ErrorKind, Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -78,24 +78,39 @@ fn talk(child: &mut Child, input: &str, deadline: Instant) -> Option<(String, St
     let (mut stdin, input) = (child.stdin.take()?, input.to_owned());
     // A child that ends without reading says why on its way.
     thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
-    let output = listen(child.stdout.take()?);
-    let complaint = listen(child.stderr.take()?);
-    let hear = |ear: mpsc::Receiver<io::Result<Vec<u8>>>| {
-        let heard = ear.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
-        Some(String::from_utf8_lossy(&heard.ok()?).into_owned())
-    };
-    Some((hear(output)?, hear(complaint)?))
+    let output = Ear::at(child.stdout.take()?);
+    let complaint = Ear::at(child.stderr.take()?);
+    Some((output.hear(deadline)?, complaint.hear(deadline)?))
 }
 
-fn listen(pipe: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Vec<u8>>> {
-    let (mouth, ear) = mpsc::channel();
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let heard = pipe.take(LARGEST_OUTPUT + 1).read_to_end(&mut bytes).map(|_| bytes);
-        // Nobody listens any more once the deadline has passed.
-        drop(mouth.send(heard));
-    });
-    ear
+/// What came out of a pipe, once all of it has. Not a channel of std's: its thread-local storage is what made this program's
+/// outgrow the block that musl has for it, a mapping and a page fault in every pod's start.
+struct Ear(Arc<(Mutex<Option<Heard>>, Condvar)>);
+
+type Heard = io::Result<Vec<u8>>;
+
+impl Ear {
+    fn at(pipe: impl Read + Send + 'static) -> Ear {
+        let ear = Ear(Arc::default());
+        let heard = Arc::clone(&ear.0);
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let end = pipe.take(LARGEST_OUTPUT + 1).read_to_end(&mut bytes).map(|_| bytes);
+            *heard.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+            heard.1.notify_one();
+        });
+        ear
+    }
+
+    /// What was heard; `None` if the pipe is still open at the deadline.
+    fn hear(&self, deadline: Instant) -> Option<String> {
+        let (heard, end) = &*self.0;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = end.wait_timeout_while(heard, left, |heard| heard.is_none());
+        let bytes = waited.unwrap_or_else(PoisonError::into_inner).0.take()?.ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
 }
 
 #[cfg(test)]

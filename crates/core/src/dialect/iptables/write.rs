@@ -19,8 +19,8 @@ use std::ops::Range;
 
 /// Makes the rules so, and what else `removal` names gone. The batch is empty if all is as it should be.
 pub fn write(rules: &RuleSet, removal: &Removal) -> Batch {
-    let mut builder = Builder::begin(removal.generation, 24 + rules.len());
     let mut appended = Vec::with_capacity(rules.len());
+    let mut builder = Builder::begin(removal.generation, 24 + rules.len());
     for family in [Family::V4, Family::V6] {
         for table in Table::ALL {
             Draft { builder: &mut builder, appended: &mut appended, rules, removal, family, table }.write();

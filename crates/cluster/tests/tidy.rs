@@ -31,7 +31,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "core::reason",
             "core::stamp",
             "core::status",
-            "core::knobs{go_bool}",
+            "core::knobs{go_bool, Defaults}",
         ],
     ),
     ("core::ask", &["core::json", "core::pod", "core::settings", "core::policy", "core::stamp"]),

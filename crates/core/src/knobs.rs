@@ -4,6 +4,7 @@
 //! Decides nothing about pods and knows no rules. Reading never fails: it returns the value and a list of complaints.
 
 mod check;
+mod defaults;
 mod flags;
 mod of_pod;
 mod options;
@@ -11,8 +12,9 @@ mod read;
 mod resolv;
 mod table;
 
+pub use defaults::Defaults;
 pub use flags::{Flags, InitOptions, IptablesBinary, Surroundings, Usage, help, settings_from_flags};
-pub use of_pod::{STAMP_ANNOTATION, clashes, settings_of, settings_with};
+pub use of_pod::{STAMP_ANNOTATION, clashes, settings_of};
 pub(crate) use read::go_bool;
 pub use resolv::nameservers;
 pub use table::KNOBS;
@@ -114,6 +116,7 @@ impl Draft {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Annotation,
+    Operator,
     ProxyEnv,
     Flag,
     Env,

@@ -6,29 +6,49 @@
 
 pub use crate::reason::Reason;
 
-use crate::knobs::go_bool;
+use crate::knobs::{Defaults, go_bool};
 use crate::pod::{Container, Pod, Role};
 use crate::settings::Settings;
 use crate::stamp::{self, STAMP_ANNOTATION, Stamp};
 use crate::status::{STATUS_ANNOTATION, lists_init_container};
 use std::collections::BTreeMap;
 
-/// The container that is the sidecar.
+/// The container that is the sidecar, unless the operator names another.
 pub const PROXY: &str = "istio-proxy";
 /// The container that redirects its own pod, with privilege.
 pub const INIT: &str = "istio-init";
 
 const INJECT: &str = "sidecar.istio.io/inject";
 const MODE: &str = "sidecar.istio.io/interceptionMode";
+/// A variable of the sidecar that takes its pod out of the mesh.
+pub const DISABLE: &str = "DISABLE_ENVOY";
 
-/// What the operator says about the mesh as far as it decides.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the operator says about the mesh: which pods are of it, and what those get that say nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mesh {
     /// Namespaces whose pods redirect themselves by `istio-init`, exactly as named.
     pub excluded_namespaces: Vec<String>,
     /// Namespaces with pods in the mesh, as the agent last saw them; `None` if it never said. Only a hint for
     /// runtimes that hand over no annotations.
     pub enrolled_namespaces: Option<Vec<String>>,
+    /// The name of the container that is the sidecar.
+    pub proxy_container: String,
+    /// The fewest containers a pod of the mesh has, ordinary init containers not counted.
+    pub min_containers: usize,
+    /// The settings of pods that state none.
+    pub defaults: Defaults,
+}
+
+impl Default for Mesh {
+    fn default() -> Mesh {
+        Mesh {
+            excluded_namespaces: Vec::new(),
+            enrolled_namespaces: None,
+            proxy_container: PROXY.to_owned(),
+            min_containers: 2,
+            defaults: Defaults::default(),
+        }
+    }
 }
 
 /// Whether a pod is redirected, and everything that was looked at.
@@ -150,15 +170,15 @@ fn first_failing(conditions: &[Condition]) -> Verdict {
 /// All conditions. What makes every other one pointless stands first; the rest goes from what the operator says to
 /// what the pod's author says.
 fn conditions(pod: &Pod, mesh: &Mesh) -> Vec<Condition> {
-    let proxy = staying(pod).find(|container| container.name == PROXY);
+    let proxy = staying(pod).find(|container| container.name == mesh.proxy_container);
     let condition = |reason, (holds, found)| Condition { reason, holds, found };
     vec![
         condition(Reason::NotKubernetes, named(pod)),
         condition(Reason::HostNetwork, (!pod.host_network, yes_no("hostNetwork", pod.host_network))),
         condition(Reason::NamespaceExcluded, namespace(pod, mesh)),
         condition(Reason::InitContainerPresent, init(pod)),
-        condition(Reason::NoProxyContainer, container_names(pod, proxy)),
-        condition(Reason::SingleContainer, count(pod)),
+        condition(Reason::NoProxyContainer, container_names(pod, mesh, proxy)),
+        condition(Reason::SingleContainer, count(pod, mesh)),
         condition(Reason::NotInjected, injected(pod)),
         condition(Reason::InjectionDisabled, inject(pod)),
         condition(Reason::ProxyDisabled, disabled(proxy)),
@@ -195,14 +215,19 @@ fn init(pod: &Pod) -> (bool, String) {
     }
 }
 
-fn container_names(pod: &Pod, proxy: Option<&Container>) -> (bool, String) {
+fn container_names(pod: &Pod, mesh: &Mesh, proxy: Option<&Container>) -> (bool, String) {
     let names: Vec<&str> = staying(pod).map(|container| container.name.as_str()).collect();
-    (proxy.is_some(), if names.is_empty() { "no container".to_owned() } else { names.join(", ") })
+    let names = if names.is_empty() { "no container".to_owned() } else { names.join(", ") };
+    match proxy {
+        Some(_) => (true, names),
+        None => (false, format!("none named {}: {names}", mesh.proxy_container)),
+    }
 }
 
-fn count(pod: &Pod) -> (bool, String) {
-    let count = staying(pod).count();
-    (count > 1, format!("{count} beside ordinary init containers"))
+fn count(pod: &Pod, mesh: &Mesh) -> (bool, String) {
+    let (count, fewest) = (staying(pod).count(), mesh.min_containers);
+    let enough = if fewest == 1 { "; one is enough" } else { "" };
+    (count >= fewest, format!("{count} beside ordinary init containers{enough}"))
 }
 
 /// The containers that stay: an ordinary init container is gone before there is traffic.
@@ -228,8 +253,8 @@ fn inject(pod: &Pod) -> (bool, String) {
 }
 
 fn disabled(proxy: Option<&Container>) -> (bool, String) {
-    match proxy.and_then(|proxy| proxy.env.get("DISABLE_ENVOY")) {
-        Some(value) => (go_bool(value) != Some(true), format!("DISABLE_ENVOY={value}")),
+    match proxy.and_then(|proxy| proxy.env.get(DISABLE)) {
+        Some(value) => (go_bool(value) != Some(true), format!("{DISABLE}={value}")),
         None => (true, "it is not set".to_owned()),
     }
 }
@@ -312,6 +337,21 @@ mod tests {
     }
 
     #[test]
+    fn the_operator_says_which_container_is_the_sidecar_and_how_many_there_are() {
+        let alone = |name: &str| {
+            let mut pod = meshed();
+            pod.containers.remove(0);
+            pod.containers[0].name = name.to_owned();
+            pod
+        };
+        let mesh = Mesh { proxy_container: "envoy".to_owned(), min_containers: 1, ..Mesh::default() };
+        assert_eq!(decide(&alone("envoy"), &mesh).verdict, Verdict::Redirect);
+        assert_eq!(decide(&alone(PROXY), &mesh).verdict, Verdict::Skip(Reason::NoProxyContainer));
+        let mesh = Mesh { min_containers: 1, ..Mesh::default() };
+        assert_eq!(decide(&alone(PROXY), &mesh).verdict, Verdict::Redirect);
+    }
+
+    #[test]
     fn the_label_beats_the_annotation() {
         let disabled = Verdict::Skip(Reason::InjectionDisabled);
         for (value, expected) in [
@@ -358,7 +398,7 @@ mod tests {
             let annotations = annotations.map(|known| known.iter().map(owned).collect());
             assert_eq!(from_annotations(namespace, "web", annotations.as_ref(), mesh), expected);
         };
-        let mesh = Mesh { excluded_namespaces: vec!["out".to_owned()], enrolled_namespaces: None };
+        let mesh = Mesh { excluded_namespaces: vec!["out".to_owned()], ..Mesh::default() };
         let hinted = Mesh { enrolled_namespaces: Some(vec!["in".to_owned()]), ..mesh.clone() };
         let status = (STATUS_ANNOTATION, r#"{"initContainers":["istio-init"]}"#);
         let ours = (STATUS_ANNOTATION, "{}");

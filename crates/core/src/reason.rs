@@ -13,7 +13,7 @@ pub enum Reason {
     HostNetwork,
     /// Its namespace is excluded.
     NamespaceExcluded,
-    /// No container is named `istio-proxy`.
+    /// No container is the sidecar: none is named `istio-proxy`, or as the operator says.
     NoProxyContainer,
     /// It has one container only.
     SingleContainer,
@@ -83,12 +83,12 @@ impl Reason {
             Reason::NotKubernetes => "the runtime names a pod of Kubernetes",
             Reason::HostNetwork => "the pod has its own network",
             Reason::NamespaceExcluded => "the namespace is not excluded",
-            Reason::NoProxyContainer => "a container is named istio-proxy",
+            Reason::NoProxyContainer => "a container is the sidecar",
             Reason::SingleContainer => "there is more than one container",
             Reason::NotInjected => "the annotation sidecar.istio.io/status is there",
             Reason::InjectionDisabled => "sidecar.istio.io/inject is not false",
             Reason::InitContainerPresent => "no container is named istio-init",
-            Reason::ProxyDisabled => "istio-proxy does not have DISABLE_ENVOY",
+            Reason::ProxyDisabled => "the sidecar does not have DISABLE_ENVOY",
             Reason::NotSidecar => "the proxy is a sidecar",
             Reason::InterceptionNone => "the interception mode is not NONE",
             Reason::NotEnrolled => "the namespace has pods in the mesh",
@@ -102,7 +102,9 @@ impl Reason {
             Reason::NotKubernetes => "the runtime named no pod, so this is not a pod of Kubernetes",
             Reason::HostNetwork => "it shares the node's network, which is never redirected",
             Reason::NamespaceExcluded => "its namespace is excluded; there istio-init redirects",
-            Reason::NoProxyContainer => "it has no container istio-proxy, so there is nobody to redirect to",
+            Reason::NoProxyContainer => {
+                "no container of it is the sidecar, so there is nobody to redirect to"
+            }
             Reason::SingleContainer => {
                 "it has one container only, so there is no application beside the proxy"
             }
@@ -137,7 +139,7 @@ impl Reason {
             Reason::InitContainerPresent => {
                 "nothing, it is redirected; to do without privilege, restart the pod"
             }
-            Reason::ProxyDisabled => "remove DISABLE_ENVOY from istio-proxy",
+            Reason::ProxyDisabled => "remove DISABLE_ENVOY from the sidecar",
             Reason::NotSidecar => "nothing, gateways and waypoints need no redirection",
             Reason::InterceptionNone => "set sidecar.istio.io/interceptionMode to REDIRECT or TPROXY",
             Reason::NotEnrolled => {

@@ -30,8 +30,10 @@ pub enum Finding {
 /// What an operator wants done about a finding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Act {
-    /// Report it, and touch nothing.
+    /// Look for nothing.
     Off,
+    /// Tell of it, and touch nothing.
+    Report,
     /// Put the rules right in the running pod.
     #[default]
     Repair,
@@ -132,8 +134,10 @@ pub enum Left {
     OtherRelease,
     /// Its settings cannot be used, so there is no plan.
     Unusable(String),
-    /// The policy is to touch nothing.
+    /// Nothing is looked for.
     Off,
+    /// The policy is to tell of it and to touch nothing.
+    Reported,
     /// It was tried a while ago, and it is too soon to try again.
     BackingOff(Duration),
     /// The node has had its share of acts.
@@ -175,7 +179,7 @@ pub fn wanted(pod: &Pod, mesh: &Mesh, stamped: Option<&str>) -> Result<Box<Setti
     {
         return Ok(settings);
     }
-    let (settings, complaints) = settings_of(pod);
+    let (settings, complaints) = settings_of(pod, &mesh.proxy_container, &mesh.defaults);
     match complaints.into_iter().find(|complaint| complaint.fatal) {
         Some(complaint) => Err(Left::Unusable(complaint.to_string())),
         None => Ok(Box::new(settings)),
@@ -198,6 +202,7 @@ pub fn remedy(
     let limits = &policy.limits;
     let refused = match act {
         Act::Off => Some(Left::Off),
+        Act::Report => Some(Left::Reported),
         Act::Repair => None,
         Act::Label => subject.labelled.then_some(Left::Labelled),
         Act::Delete if subject.mirror => Some(Left::Static),
@@ -216,9 +221,9 @@ pub fn remedy(
 }
 
 impl Policy {
-    /// `act` for each of `findings`, and nothing for the others.
+    /// `act` for each of `findings`; the others are told of.
     pub fn of(act: Act, findings: &[Finding], limits: Limits) -> Policy {
-        let chosen = |finding| if findings.contains(&finding) { act } else { Act::Off };
+        let chosen = |finding| if findings.contains(&finding) { act } else { Act::Report };
         Policy { bypass: chosen(Finding::Bypass), drift: chosen(Finding::Drift), limits }
     }
 }
@@ -241,6 +246,7 @@ impl Act {
     fn remedy(self) -> Remedy {
         match self {
             Act::Off => Remedy::Leave(Left::Off),
+            Act::Report => Remedy::Leave(Left::Reported),
             Act::Repair => Remedy::Reapply,
             Act::Delete => Remedy::Delete,
             Act::Label => Remedy::Label,
@@ -249,13 +255,15 @@ impl Act {
 
     /// The act of that name, as configured.
     pub fn from_name(name: &str) -> Option<Act> {
-        [Act::Off, Act::Repair, Act::Delete, Act::Label].into_iter().find(|act| act.name() == name)
+        let all = [Act::Off, Act::Report, Act::Repair, Act::Delete, Act::Label];
+        all.into_iter().find(|act| act.name() == name)
     }
 
     /// Its name, as configured.
     pub fn name(self) -> &'static str {
         match self {
             Act::Off => "Off",
+            Act::Report => "Report",
             Act::Repair => "Repair",
             Act::Delete => "Delete",
             Act::Label => "Label",
@@ -306,7 +314,8 @@ impl fmt::Display for Left {
                 f.write_str("another release planned its rules, so today's plan is no measure")
             }
             Left::Unusable(complaint) => write!(f, "there is no plan for it: {complaint}"),
-            Left::Off => f.write_str("the audit's policy is Off for this finding"),
+            Left::Off => f.write_str("the audit is off"),
+            Left::Reported => f.write_str("the audit's policy is to report this finding only"),
             Left::BackingOff(wait) => write!(f, "it is tried again in {} s", wait.as_secs().max(1)),
             Left::Capped => f.write_str("this node has had its share of acts for now"),
             Left::Unconfirmed => f.write_str("a pod is only evicted for what lasts"),
@@ -380,11 +389,12 @@ mod tests {
             check(act, done.clone(), |case| {
                 case.policy = Policy::of(act, &[Finding::Bypass], Limits::default());
             });
-            check(act, leave(Left::Off), |case| {
+            check(act, leave(Left::Reported), |case| {
                 case.policy = Policy::of(act, &[Finding::Bypass], Limits::default());
                 case.finding = Finding::Drift;
             });
         }
+        check(Act::Report, leave(Left::Reported), |_| {});
         check(Act::Off, leave(Left::Off), |_| {});
     }
 
@@ -551,7 +561,7 @@ mod tests {
 
     #[test]
     fn names_lead_back() {
-        for act in [Act::Off, Act::Repair, Act::Delete, Act::Label] {
+        for act in [Act::Off, Act::Report, Act::Repair, Act::Delete, Act::Label] {
             assert_eq!(Act::from_name(act.name()), Some(act));
         }
         for finding in Finding::ALL {

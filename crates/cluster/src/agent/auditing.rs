@@ -15,7 +15,7 @@ use super::shared::Shared;
 use anyhow::{Result, bail};
 use millrace_core::ask::Event;
 use millrace_core::reason::Reason;
-use millrace_core::repair::{Limits, Policy};
+use millrace_core::repair::{Act, Limits, Policy};
 use millrace_host::records::Records;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
@@ -42,6 +42,13 @@ pub(super) async fn audit(shared: Shared, mut events: broadcast::Receiver<Event>
     let mut config = shared.config.clone();
     while !shared.stop.is_cancelled() {
         let wanted = config.borrow_and_update().audit.clone();
+        if wanted.act == Act::Off {
+            tokio::select! {
+                changed = config.changed() => if changed.is_err() { return shared.stop.cancelled().await },
+                () = shared.stop.cancelled() => return,
+            }
+            continue;
+        }
         let (wake, mut wakes) = mpsc::channel(WAKES);
         let stop = shared.stop.child_token();
         let mut audit = prepare(&shared, &wanted);
@@ -81,7 +88,7 @@ fn prepare(shared: &Shared, wanted: &config::Audit) -> Audit<Watched<impl Fn() -
         backend: shared.config.borrow().entry.backend,
         memory: Some(state.join("backend")),
     };
-    let watched = Watched::new(shared.pods.clone(), shared.excluded.clone(), wanted.label.clone(), serving);
+    let watched = Watched::new(shared.pods.clone(), shared.mesh.clone(), wanted.label.clone(), serving);
     let server =
         Server::new(move || link.current().client, setup.node.clone(), wanted.label.clone(), PATIENCE);
     Audit::new(watched, options, Some(server), shared.metrics.clone())

@@ -11,7 +11,10 @@
 //! | `install.way` | `in-place`, `own-list`, `auxiliary` | by who owns the list |
 //! | `install.confDir`, `install.binDir` | the runtime's directories | found out |
 //! | `install.list` | the name of the list to join | the one the runtime uses |
-//! | `audit.policy` | `Off`, `Repair`, `Delete`, `Label` | `Off` |
+//! | `selection.proxyContainer` | the name of the container that is the sidecar | `istio-proxy` |
+//! | `selection.minContainers` | the fewest containers a pod of the mesh has, ordinary init containers not counted: 1 or 2 | 2 |
+//! | `defaults` | settings of pods that state none: text by key, as docs/settings.md has them | none |
+//! | `audit.policy` | `Off`, `Report`, `Repair`, `Delete`, `Label` | `Off` |
 //! | `audit.findings` | which findings are acted upon: `Bypass`, `Drift` | both |
 //! | `audit.period` | the time between two looks at all pods: `5m`, `90s`; 30 s to 24 h | `5m` |
 //! | `audit.label` | `key=value` that `Label` puts on a pod | `millrace.dev/unredirected=true` |
@@ -21,9 +24,12 @@
 use super::install::Way;
 use anyhow::Context;
 use millrace_core::cni::Entry;
+use millrace_core::knobs::Defaults;
+use millrace_core::policy::Mesh;
 use millrace_core::repair::{Act, Finding};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -39,6 +45,17 @@ pub(crate) struct Config {
     pub(crate) install: Install,
     /// What to do about pods that are not redirected as they should be.
     pub(crate) audit: Audit,
+    /// How a pod of the mesh is known.
+    pub(crate) selection: Selection,
+    /// The settings of pods that state none.
+    pub(crate) defaults: Defaults,
+}
+
+/// How a pod of the mesh is known; what is absent is as `core` has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Selection {
+    pub(crate) proxy_container: Option<String>,
+    pub(crate) min_containers: Option<usize>,
 }
 
 /// Where and how to install; what is absent is found out.
@@ -110,7 +127,24 @@ impl Config {
         }));
         let install = file.install.unwrap_or_default().check(&mut complaints);
         let audit = file.audit.unwrap_or_default().check(&mut complaints);
-        if complaints.is_empty() { Ok(Config { entry, install, audit }) } else { Err(Error(complaints)) }
+        let selection = file.selection.unwrap_or_default().check(&mut complaints);
+        let defaults = defaults(file.defaults.unwrap_or_default(), &mut complaints);
+        match complaints.is_empty() {
+            true => Ok(Config { entry, install, audit, selection, defaults }),
+            false => Err(Error(complaints)),
+        }
+    }
+
+    /// What decisions about pods are made by.
+    pub(crate) fn mesh(&self) -> Mesh {
+        let Mesh { proxy_container, min_containers, .. } = Mesh::default();
+        Mesh {
+            excluded_namespaces: self.entry.exclude_namespaces.clone(),
+            enrolled_namespaces: None,
+            proxy_container: self.selection.proxy_container.clone().unwrap_or(proxy_container),
+            min_containers: self.selection.min_containers.unwrap_or(min_containers),
+            defaults: self.defaults.clone(),
+        }
     }
 }
 
@@ -135,6 +169,8 @@ struct Text {
     status_gating: Option<Value>,
     install: Option<InstallText>,
     audit: Option<AuditText>,
+    selection: Option<SelectionText>,
+    defaults: Option<BTreeMap<String, String>>,
 }
 
 impl Text {
@@ -193,6 +229,42 @@ impl InstallText {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SelectionText {
+    proxy_container: Option<String>,
+    min_containers: Option<usize>,
+}
+
+impl SelectionText {
+    fn check(self, complaints: &mut Vec<String>) -> Selection {
+        if let Some(name) = self.proxy_container.as_ref().filter(|name| !is_container(name)) {
+            complaints.push(format!("selection.proxyContainer is {name:?}; write a container's name"));
+        }
+        if let Some(count) = self.min_containers.filter(|count| !(1..=2).contains(count)) {
+            complaints.push(format!("selection.minContainers is {count}; write 1 or 2"));
+        }
+        Selection { proxy_container: self.proxy_container, min_containers: self.min_containers }
+    }
+}
+
+/// A DNS label (RFC 1123), as containers are named by.
+fn is_container(name: &str) -> bool {
+    let sign = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let ends = [name.bytes().next(), name.bytes().last()];
+    (1..=63).contains(&name.len())
+        && name.bytes().all(|byte| sign(byte) || byte == b'-')
+        && ends.into_iter().flatten().all(sign)
+}
+
+fn defaults(texts: BTreeMap<String, String>, complaints: &mut Vec<String>) -> Defaults {
+    let items = texts.iter().map(|(key, text)| (key.as_str(), text.as_str()));
+    Defaults::read(items).unwrap_or_else(|found| {
+        complaints.extend(found.iter().map(|complaint| format!("defaults.{complaint}")));
+        Defaults::default()
+    })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct AuditText {
     policy: Option<String>,
     findings: Option<Vec<String>>,
@@ -206,9 +278,8 @@ impl AuditText {
         if let Some(name) = self.policy {
             match Act::from_name(&name) {
                 Some(act) => audit.act = act,
-                None => {
-                    complaints.push(format!("audit.policy is {name:?}; write Off, Repair, Delete or Label"))
-                }
+                None => complaints
+                    .push(format!("audit.policy is {name:?}; write Off, Report, Repair, Delete or Label")),
             }
         }
         if let Some(names) = self.findings {
@@ -295,7 +366,7 @@ mod tests {
         #[derive(Deserialize)]
         struct Shipped {
             kind: String,
-            data: Option<std::collections::BTreeMap<String, String>>,
+            data: Option<BTreeMap<String, String>>,
         }
         let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/base");
         let files = std::fs::read_dir(base).unwrap().map(|entry| entry.unwrap().path());
@@ -315,7 +386,8 @@ mod tests {
         let config = Config::read(
             "excludeNamespaces: [kube-system, legacy]\nfailurePolicy: Open\nbackend: nftables\nagentTimeout: 500ms\n\
              statusGating: true\ninstall: {platform: eks, way: own-list, confDir: /c, binDir: /b, list: 10-aws.conflist}\n\
-             audit: {policy: Delete, findings: [Bypass], period: 1h, label: example.org/broken=yes}\n",
+             audit: {policy: Delete, findings: [Bypass], period: 1h, label: example.org/broken=yes}\n\
+             selection: {proxyContainer: envoy, minContainers: 1}\ndefaults: {outboundPort: '15101'}\n",
         )
         .unwrap();
         assert_eq!(config.entry.exclude_namespaces, ["kube-system", "legacy"]);
@@ -325,9 +397,13 @@ mod tests {
         assert_eq!(config.install.way, Some(Way::Own));
         assert_eq!(config.install.conf_dir, Some(PathBuf::from("/c")));
         assert_eq!(config.install.list.as_deref(), Some("10-aws.conflist"));
-        assert_eq!((config.audit.act, config.audit.findings), (Act::Delete, vec![Finding::Bypass]));
+        assert_eq!((config.audit.act, &config.audit.findings[..]), (Act::Delete, &[Finding::Bypass][..]));
         assert_eq!(config.audit.period, Duration::from_secs(3600));
         assert_eq!(config.audit.label, ("example.org/broken".to_owned(), "yes".to_owned()));
+        let mesh = config.mesh();
+        assert_eq!((mesh.proxy_container.as_str(), mesh.min_containers), ("envoy", 1));
+        assert_eq!(mesh.defaults.text("outboundPort"), Some("15101"));
+        assert_eq!(Config::default().mesh(), Mesh::default());
     }
 
     #[test]
@@ -339,7 +415,10 @@ mod tests {
         check("install: {way: best}", "install.way is \"best\"; write one of in-place, own-list, auxiliary");
         check("install: {confDir: etc/cni}", "install.confDir is \"etc/cni\"; write an absolute path");
         check("install: {list: a/b}", "install.list is \"a/b\"; write a file's name");
-        check("audit: {policy: repair}", "audit.policy is \"repair\"; write Off, Repair, Delete or Label");
+        check(
+            "audit: {policy: repair}",
+            "audit.policy is \"repair\"; write Off, Report, Repair, Delete or Label",
+        );
         check("audit: {findings: [Bypass, All]}", "audit.findings has \"All\"");
         for period in ["29s", "25h", "5", "m", "-5m", "99999999999999999999h", "5 m"] {
             check(&format!("audit: {{period: '{period}'}}"), "audit.period is");
@@ -347,6 +426,16 @@ mod tests {
         for label in ["key", "=value", "a/b/c=d", "-a=b", "a=b/c", "a..b/c=d"] {
             check(&format!("audit: {{label: '{label}'}}"), "audit.label is");
         }
+        check(
+            "selection: {proxyContainer: Envoy}",
+            "selection.proxyContainer is \"Envoy\"; write a container's name",
+        );
+        check("selection: {minContainers: 0}", "selection.minContainers is 0; write 1 or 2");
+        check(
+            "defaults: {outboundPort: '0'}",
+            "defaults.outboundPort: \"0\": is not a port; write one number",
+        );
+        check("defaults: {ports: '0'}", "defaults.ports: \"0\": is not a setting");
         check("failurePolicy: [\nbackend: x", "it cannot be read");
         check("failurePolicy: open\naudit: {policy: repair}", "; audit.policy is");
     }

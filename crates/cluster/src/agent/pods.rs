@@ -12,6 +12,7 @@ pub(crate) use facts::Known;
 
 use super::client::Link;
 use super::metrics::Metrics;
+use millrace_core::policy::Mesh;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ pub(crate) struct Pods(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     link: Link,
-    excluded: signal::Receiver<Vec<String>>,
+    mesh: signal::Receiver<Mesh>,
     metrics: Metrics,
     store: Mutex<Store>,
     changes: broadcast::Sender<Change>,
@@ -88,11 +89,11 @@ pub(crate) enum Change {
 }
 
 impl Pods {
-    /// Pods of which nothing is known yet; `run` watches them. `excluded` are the namespaces left alone, as they are now.
-    pub(crate) fn new(link: Link, excluded: signal::Receiver<Vec<String>>, metrics: Metrics) -> Pods {
+    /// Pods of which nothing is known yet; `run` watches them. `mesh` is what the operator says, now and later.
+    pub(crate) fn new(link: Link, mesh: signal::Receiver<Mesh>, metrics: Metrics) -> Pods {
         Pods(Arc::new(Inner {
             link,
-            excluded,
+            mesh,
             metrics,
             store: Mutex::default(),
             changes: broadcast::Sender::new(BACKLOG),

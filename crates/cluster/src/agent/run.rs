@@ -14,6 +14,7 @@ use super::serving::{self, Serving};
 use super::shared::{Setup, Shared};
 use crate::telemetry;
 use anyhow::{Context, Result};
+use millrace_core::policy::Mesh;
 use millrace_core::repair::Act;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -52,15 +53,15 @@ async fn live(setup: Setup) -> Result<()> {
 
     let link = Link::new(setup.access.clone()).await.context("cannot prepare the way to the API server")?;
     let (config, config_now) = watch::channel(setup.config.clone());
-    let (excluded, excluded_now) = watch::channel(setup.config.entry.exclude_namespaces.clone());
-    let pods = Pods::new(link.clone(), excluded_now.clone(), metrics.clone());
+    let (mesh, mesh_now) = watch::channel(setup.config.mesh());
+    let pods = Pods::new(link.clone(), mesh_now.clone(), metrics.clone());
     let shared = Shared {
         link,
         pods,
         metrics: metrics.clone(),
         health: health.clone(),
         config: config_now,
-        excluded: excluded_now,
+        mesh: mesh_now,
         stop: stop.clone(),
         setup: Arc::new(setup),
     };
@@ -70,7 +71,7 @@ async fn live(setup: Setup) -> Result<()> {
     let answering = tokio::spawn(own.serve(router(health.clone(), metrics.clone()), last.clone()));
     tasks.spawn(watch_pods(shared.clone()));
     tasks.spawn(tell_watch(shared.clone()));
-    tasks.spawn(reread(shared.clone(), config, excluded));
+    tasks.spawn(reread(shared.clone(), config, mesh));
     tasks.spawn(beat(health.clone(), stop.clone()));
     let lived = tokio::select! {
         lived = serve(&shared) => lived,
@@ -187,7 +188,7 @@ async fn tell_watch(shared: Shared) {
 }
 
 /// Follows the configuration file. One that cannot be used changes nothing, and is told once.
-async fn reread(shared: Shared, config: watch::Sender<Config>, excluded: watch::Sender<Vec<String>>) {
+async fn reread(shared: Shared, config: watch::Sender<Config>, mesh: watch::Sender<Mesh>) {
     let Some(file) = shared.setup.config_file.clone() else { return shared.stop.cancelled().await };
     let mut complained = String::new();
     loop {
@@ -207,7 +208,7 @@ async fn reread(shared: Shared, config: watch::Sender<Config>, excluded: watch::
                     later
                         .iter()
                         .for_each(|what| tracing::warn!("{what} is used when this agent is started anew"));
-                    excluded.send_replace(now.entry.exclude_namespaces.clone());
+                    mesh.send_replace(now.mesh());
                     config.send_replace(now);
                 }
             }

@@ -15,7 +15,6 @@ use super::shared::Shared;
 use super::telemetry::Teller;
 use anyhow::{Context, Result, bail};
 use millrace_core::ask::{Answer, Event, Question};
-use millrace_core::policy::Mesh;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -119,9 +118,7 @@ async fn decide_and_record(
 ) -> Answer {
     let answer = shared.pods.answer(&question, deadline).await;
     let known = shared.pods.find(&question.namespace, &question.name);
-    let excluded_namespaces = shared.config.borrow().entry.exclude_namespaces.clone();
-    let mesh = Mesh { excluded_namespaces, enrolled_namespaces: None };
-    recorder.answered(&question, &answer, known.as_ref().map(|known| &known.pod), &mesh);
+    recorder.answered(&question, &answer, known.as_ref().map(|known| &known.pod), &shared.mesh.borrow());
     answer
 }
 

@@ -6,6 +6,7 @@ use super::health::Health;
 use super::install::Target;
 use super::metrics::Metrics;
 use super::pods::Pods;
+use millrace_core::policy::Mesh;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) config: watch::Receiver<Config>,
-    /// The namespaces left alone, as the configuration has them.
-    pub(crate) excluded: watch::Receiver<Vec<String>>,
+    /// What decisions about pods are made by, as the configuration has it.
+    pub(crate) mesh: watch::Receiver<Mesh>,
     pub(crate) stop: CancellationToken,
 }

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
     printcolumn = r#"{ "name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status" }"#,
     printcolumn = r#"{ "name": "Nodes", "type": "string", "jsonPath": ".status.nodes.summary", "description": "Nodes that serve, of those that should." }"#,
     printcolumn = r#"{ "name": "Debt", "type": "integer", "jsonPath": ".status.workloads.restartDebt", "description": "Pods that get what is wanted only when they are restarted." }"#,
-    printcolumn = r#"{ "name": "Message", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].message" }"#,
+    printcolumn = r#"{ "name": "Message", "type": "string", "priority": 1, "jsonPath": ".status.conditions[?(@.type==\"Ready\")].message" }"#,
     printcolumn = r#"{ "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" }"#,
     validation = Rule::new("self.metadata.name == 'default'")
         .message("there is one MeshCNI in a cluster, and its name is default")

@@ -11,7 +11,8 @@ use crate::print::yaml;
 use crate::webhook::answer::Answer;
 use crate::webhook::inject::{Operation, Request, admit};
 use crate::webhook::wishes::{Invalid, Wishes};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use millrace_core::knobs::Defaults;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::Path;
@@ -52,11 +53,14 @@ pub(crate) fn run(args: &Inject, out: &mut dyn Write) -> Result<Outcome> {
 }
 
 fn wishes(args: &Inject) -> Result<Wishes> {
-    let defaults = source::set(&args.set)?.into_iter();
+    let defaults = Defaults::read(source::set(&args.set)?).map_err(|found| {
+        let told: Vec<String> = found.iter().map(|complaint| format!("--set {complaint}")).collect();
+        anyhow!(told.join("; "))
+    })?;
     Ok(Wishes {
         exclude_namespaces: args.exclude_namespace.clone(),
         invalid_pods: if args.deny { Invalid::Deny } else { Invalid::Warn },
-        defaults: defaults.map(|(key, text)| (key.to_owned(), text.to_owned())).collect(),
+        defaults,
         ..Wishes::default()
     })
 }

@@ -6,8 +6,8 @@ use crate::args::{self, Source};
 use crate::facts::{self, Found};
 use anyhow::{Context, Result, bail};
 use millrace_core::complaint::Complaint;
-use millrace_core::knobs::{self, Surroundings};
-use millrace_core::policy::{Basis, Decision};
+use millrace_core::knobs::{self, Defaults, Surroundings};
+use millrace_core::policy::{Basis, Decision, PROXY};
 use millrace_core::rules::Family;
 use millrace_core::settings::{Families, Settings};
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
@@ -73,7 +73,7 @@ pub(super) fn set(set: &[String]) -> Result<Vec<(&str, &str)>> {
 
 /// What a pod's stamp says, else what the pod says.
 pub(super) fn of_pod(found: &Found) -> (Settings, Vec<Complaint>) {
-    let (stated, mut complaints) = knobs::settings_of(&found.pod);
+    let (stated, mut complaints) = knobs::settings_of(&found.pod, PROXY, &Defaults::default());
     complaints.splice(0..0, found.complaints.iter().cloned());
     match found.pod.annotations.get(STAMP_ANNOTATION).map(|text| stamp::read(text)) {
         Some(Ok(Stamp::Redirect(settings))) => (*settings, complaints),

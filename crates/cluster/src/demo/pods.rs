@@ -78,7 +78,7 @@ fn member(workload: &Workload, part: Part, mesh: &Mesh) -> Member {
     }
     let decision = policy::decide(&facts, mesh);
     // Complaints are about what users wrote into annotations; these have none.
-    let (settings, _) = knobs::settings_of(&facts);
+    let (settings, _) = knobs::settings_of(&facts, &mesh.proxy_container, &mesh.defaults);
     if part != Part::Outside {
         let stamp = match decision.verdict {
             Verdict::Redirect => Stamp::Redirect(Box::new(settings.clone())),

@@ -194,6 +194,9 @@ fn config_of_values() -> Value {
         ("/audit/period", ".Values.audit.period | quote"),
         ("/audit/label", ".Values.audit.label | quote"),
         ("/audit/policy", "include \"millrace.auditPolicy\" . | quote"),
+        ("/selection/proxyContainer", ".Values.selection.proxyContainer | quote"),
+        ("/selection/minContainers", ".Values.selection.minContainers"),
+        ("/defaults", ".Values.defaults | toJson"),
     ] {
         let place = config.pointer_mut(pointer).expect("the configuration has the key");
         *place = format!("{{{{ {expression} }}}}").into();

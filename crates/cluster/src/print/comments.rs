@@ -164,7 +164,13 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
     ("Config/audit/period", "The time between two looks at all pods."),
     ("Config/audit/label", "What Label puts on a pod."),
     ("Config/install/list", "The list by name; without it the one the runtime uses."),
-    ("Config/audit/policy", "Off, Repair, Delete or Label. All but Off need the audit profile."),
+    ("Config/audit/policy", "Off, Report, Repair, Delete or Label. All but Off need the audit profile."),
+    ("Config/selection/proxyContainer", "The name of the container that is the sidecar."),
+    (
+        "Config/selection/minContainers",
+        "The fewest containers a pod of the mesh has, ordinary init containers not counted: 1 or 2.",
+    ),
+    ("Config/defaults", "Settings of pods that state none: text by key, as docs/settings.md has them."),
 ];
 
 #[cfg(test)]

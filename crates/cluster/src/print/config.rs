@@ -15,6 +15,8 @@ struct Config {
     status_gating: bool,
     install: Install,
     audit: Audit,
+    selection: Selection,
+    defaults: serde_json::Map<String, Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -25,6 +27,13 @@ struct Install {
     conf_dir: &'static str,
     bin_dir: &'static str,
     list: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Selection {
+    proxy_container: &'static str,
+    min_containers: u8,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +60,8 @@ pub(crate) fn config(profile: Profile, platform: Platform) -> Value {
             period: "5m",
             label: "millrace.dev/unredirected=true",
         },
+        selection: Selection { proxy_container: "istio-proxy", min_containers: 2 },
+        defaults: serde_json::Map::new(),
     };
     serde_json::to_value(config).expect("plain data has a tree")
 }

@@ -63,6 +63,7 @@ fn settings() -> Vec<Setting> {
     all.extend(agent());
     all.extend(install());
     all.extend(audit());
+    all.extend(mesh());
     all.extend(pod());
     all
 }
@@ -199,13 +200,38 @@ fn install() -> Vec<Setting> {
     ]
 }
 
+fn mesh() -> Vec<Setting> {
+    let config = config::config(Profile::Zero, Platform::Kubeadm);
+    let setting = |path, default: Value, schema, about| Setting { path, default, schema, about };
+    vec![
+        setting(
+            "selection.proxyContainer",
+            config["selection"]["proxyContainer"].clone(),
+            text("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+            "The name of the container that is the sidecar.",
+        ),
+        setting(
+            "selection.minContainers",
+            config["selection"]["minContainers"].clone(),
+            json!({ "enum": [1, 2] }),
+            "The fewest containers a pod of the mesh has, ordinary init containers not counted.",
+        ),
+        setting(
+            "defaults",
+            config["defaults"].clone(),
+            json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+            "Settings of pods that state none: text by key, as docs/settings.md has them.",
+        ),
+    ]
+}
+
 fn audit() -> Vec<Setting> {
     let setting = |path, default: Value, schema, about| Setting { path, default, schema, about };
     vec![
         setting(
             "audit.policy",
             "".into(),
-            one_of(&["", "Off", "Repair", "Delete", "Label"]),
+            one_of(&["", "Off", "Report", "Repair", "Delete", "Label"]),
             "What is done with a pod that runs unprotected; without it Repair, and Off in the zero profile.",
         ),
         setting(

@@ -292,7 +292,7 @@ impl<'a> Case<'a> {
                 let (Some(index), Some(told)) = (validation, told) else {
                     return self.without_init(kept);
                 };
-                let (stated, _) = knobs::settings_with(&self.pod, &self.wishes.defaults);
+                let (stated, _) = knobs::settings_of(&self.pod, PROXY, &self.wishes.defaults);
                 init::redirect(&mut self.edit, index, &told, &stated);
                 outcome = Outcome::Restored(reason);
             }

@@ -2,8 +2,10 @@
 //!
 //! It decides nothing. A wish that is absent is the product's default.
 
+use millrace_core::knobs::Defaults;
 use millrace_core::policy::PROXY;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
 /// Everything that the admission of a pod depends on beside the pod.
@@ -23,7 +25,8 @@ pub(crate) struct Wishes {
     /// How many containers a pod has at least, native sidecars included, to be redirected.
     pub(crate) min_containers: usize,
     /// Settings of pods that state none, as text by the key of the setting.
-    pub(crate) defaults: BTreeMap<String, String>,
+    #[serde(deserialize_with = "defaults")]
+    pub(crate) defaults: Defaults,
     /// What is done about a pod that cannot work as it is.
     pub(crate) invalid_pods: Invalid,
     /// The nodes on which no plugin can run.
@@ -97,7 +100,7 @@ impl Default for Wishes {
             excluded: Excluded::InitContainer,
             proxy_container: PROXY.to_owned(),
             min_containers: 2,
-            defaults: BTreeMap::new(),
+            defaults: Defaults::default(),
             invalid_pods: Invalid::Warn,
             unserved: Unserved::known(),
         }
@@ -132,6 +135,15 @@ impl Unserved {
             names: Vec::new(),
         }
     }
+}
+
+fn defaults<'de, D: Deserializer<'de>>(from: D) -> Result<Defaults, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(from)?;
+    let read = Defaults::read(texts.iter().map(|(key, text)| (key.as_str(), text.as_str())));
+    read.map_err(|found| {
+        let told: Vec<String> = found.iter().map(|complaint| format!("defaults.{complaint}")).collect();
+        D::Error::custom(told.join("; "))
+    })
 }
 
 impl Mark {

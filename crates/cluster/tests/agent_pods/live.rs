@@ -5,7 +5,7 @@ use crate::agent::client::{Access, Link};
 use crate::agent::metrics::Metrics;
 use millrace_core::ask::{Answer, Question};
 use millrace_core::cni::Code;
-use millrace_core::policy::Reason;
+use millrace_core::policy::{Mesh, Reason};
 use millrace_core::stamp::{self, Stamp};
 use millrace_rig::apiserver::Apiserver;
 use serde_json::{Value, json};
@@ -17,23 +17,27 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
+fn excluding(namespace: &str) -> Mesh {
+    Mesh { excluded_namespaces: vec![namespace.to_owned()], ..Mesh::default() }
+}
+
 /// An agent's watch of a node as the user of a kubeconfig.
 struct Scene {
     pods: Pods,
     metrics: Metrics,
-    excluded: signal::Sender<Vec<String>>,
+    mesh: signal::Sender<Mesh>,
 }
 
 impl Scene {
     async fn new(kubeconfig: &Path, node: &'static str) -> Scene {
         let link = Link::new(Access::Kubeconfig(kubeconfig.to_owned())).await.expect("a usable kubeconfig");
         let metrics = Metrics::new("test");
-        let excluded = signal::Sender::new(vec!["kube-system".to_owned()]);
-        let pods = Pods::new(link, excluded.subscribe(), metrics.clone());
+        let mesh = signal::Sender::new(excluding("kube-system"));
+        let pods = Pods::new(link, mesh.subscribe(), metrics.clone());
         let watched = pods.clone();
         tokio::spawn(async move { watched.run(node).await });
         timeout(PATIENCE, pods.synced().wait_for(|synced| *synced)).await.expect("synced").unwrap();
-        Scene { pods, metrics, excluded }
+        Scene { pods, metrics, mesh }
     }
 
     /// Asks as a runtime does: again, if the server was only too slow for it.
@@ -154,7 +158,7 @@ fn answers_from_the_watch_and_for_what_outran_it_by_one_get() {
         create(api, &[pod("web", "n1", json!({}))]);
         let new = uid(api, "web");
         assert!(is_skipped(&scene.ask_until("web", Some(&new)).await, Reason::NotInjected));
-        scene.excluded.send_replace(vec!["default".to_owned()]);
+        scene.mesh.send_replace(excluding("default"));
         assert!(is_skipped(&scene.ask("static", None).await, Reason::NamespaceExcluded));
     });
 }
@@ -274,7 +278,7 @@ fn an_agent_without_rights_says_which_it_needs() {
     let Some(api) = Apiserver::shared("agent::pods::an_agent_without_rights") else { return };
     run(async {
         let link = Link::new(Access::Kubeconfig(api.user("nobody", &[]))).await.unwrap();
-        let (_excluded, none) = signal::channel(Vec::new());
+        let (_mesh, none) = signal::channel(Mesh::default());
         let pods = Pods::new(link, none, Metrics::new("test"));
         let question = Question { namespace: "default".into(), name: "web".into(), ..Question::default() };
         let answer = pods.answer(&question, Instant::now() + PATIENCE).await;

@@ -17,7 +17,7 @@ pub(crate) fn manifest(data: &[u8]) {
     for facts::Found { pod, kind, complaints } in &found {
         assert!(!kind.is_empty() && !pod.namespace.is_empty(), "{pod:?}");
         assert!(complaints.iter().all(|complaint| complaint.fatal), "{complaints:?}");
-        let (settings, complaints) = knobs::settings_of(pod);
+        let (settings, complaints) = knobs::settings_of(pod, policy::PROXY, &knobs::Defaults::default());
         let told = complaints.iter().map(ToString::to_string);
         assert!(told.chain(complaints.iter().map(|one| one.fix.clone())).all(|line| !line.is_empty()));
         let decision = policy::decide(pod, &policy::Mesh::default());

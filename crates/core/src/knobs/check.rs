@@ -125,13 +125,14 @@ fn join(groups: &[u32]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::knobs::settings_of;
+    use crate::knobs::{Defaults, settings_of};
     use crate::pod::Pod;
 
     fn check(annotations: &[(&str, &str)], expected: &str) {
         let annotations =
             annotations.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
-        let (_, complaints) = settings_of(&Pod { annotations, ..Pod::default() });
+        let (_, complaints) =
+            settings_of(&Pod { annotations, ..Pod::default() }, "istio-proxy", &Defaults::default());
         let shown: Vec<String> = complaints.iter().map(ToString::to_string).collect();
         assert_eq!(shown, [expected]);
     }

@@ -2,60 +2,58 @@
 //!
 //! Says what the pod asks for; whether it is redirected at all is policy's to decide.
 
-use super::{Draft, KNOBS, Knob, Reader, Source, check};
+use super::{Defaults, Draft, KNOBS, Knob, Reader, Source, check};
 use crate::complaint::Complaint;
 use crate::pod::{Container, Pod, Role};
 use crate::settings::{PROXY_ID, Settings};
-use std::collections::BTreeMap;
 
 /// Where the resolved settings of a pod, or its stamped skip, are kept on the pod.
 pub const STAMP_ANNOTATION: &str = "millrace.dev/redirect";
 
-/// The container that is the sidecar.
-const PROXY: &str = "istio-proxy";
 /// Annotations that begin like this are settings; one that is not in the table is a slip of the pen.
 const OURS: [&str; 2] = ["traffic.sidecar.istio.io/", "millrace.dev/"];
 /// Inbound ports of every sidecar that the field's CNI plugin never captures: statistics, readiness, Envoy's own.
 const SIDECAR_PORTS: [u16; 3] = [15020, 15021, 15090];
 
-/// The settings of a pod: its annotations, else its sidecar's environment and identity, else the defaults.
-pub fn settings_of(pod: &Pod) -> (Settings, Vec<Complaint>) {
-    settings_with(pod, &BTreeMap::new())
-}
-
-/// The same with an operator's own defaults, text by key, in place of the table's.
-pub fn settings_with(pod: &Pod, defaults: &BTreeMap<String, String>) -> (Settings, Vec<Complaint>) {
-    let proxy = pod.containers.iter().find(|one| one.name == PROXY && one.role != Role::Init);
+/// The settings of a pod whose sidecar is the container `proxy`: its annotations, else its sidecar's environment and
+/// identity, else `defaults`, else the table's. Complaints are about the pod: those about `defaults` were heard when these
+/// were read.
+pub fn settings_of(pod: &Pod, proxy: &str, defaults: &Defaults) -> (Settings, Vec<Complaint>) {
+    let container = pod.containers.iter().find(|one| one.name == proxy && one.role != Role::Init);
     let mut complaints = Vec::new();
     let mut draft = Draft::of(Settings::default());
-    let mut written = Vec::new();
+    let (mut written, mut heard) = (Vec::new(), Vec::new());
     for knob in KNOBS {
-        let stated = state(knob, pod, proxy, &mut complaints);
-        let (what, source, text) = match stated {
+        let stated = state(knob, pod, container, &mut complaints);
+        match stated {
             Some((what, source, text)) => {
                 written.push((knob.key, what.clone().into()));
-                (what, source, text)
+                (knob.read)(&mut draft, &mut Reader::new(what, source, &mut complaints), &text);
             }
             None => {
-                let text = defaults.get(knob.key).map_or(knob.default, String::as_str);
-                (knob.key.to_owned(), Source::Annotation, text.to_owned())
+                let text = defaults.text(knob.key).unwrap_or(knob.default);
+                (knob.read)(&mut draft, &mut Reader::new(knob.key, Source::Operator, &mut heard), text);
             }
-        };
-        (knob.read)(&mut draft, &mut Reader::new(what, source, &mut complaints), &text);
+        }
     }
+    complete(&mut draft);
+    check::together(&draft, &written, &mut complaints);
+    let settings = draft.settings();
+    unknown_annotations(pod, &mut complaints);
+    if let Some(container) = container {
+        recognisable(container, &settings, &mut complaints);
+    }
+    complaints.extend(clashes(pod, proxy, &settings));
+    (settings, complaints)
+}
+
+/// Adds what no sidecar's inbound traffic is captured on.
+pub(super) fn complete(draft: &mut Draft) {
     for port in SIDECAR_PORTS {
         if !draft.exclude_inbound.contains(&port.into()) {
             draft.exclude_inbound.push(port.into());
         }
     }
-    check::together(&draft, &written, &mut complaints);
-    let settings = draft.settings();
-    unknown_annotations(pod, &mut complaints);
-    if let Some(proxy) = proxy {
-        recognisable(proxy, &settings, &mut complaints);
-    }
-    complaints.extend(clashes(pod, &settings));
-    (settings, complaints)
 }
 
 /// What the pod says about one setting, and where.
@@ -82,11 +80,14 @@ fn state(
         _ => None,
     };
     if let Some((field, id)) = id.filter(|(_, id)| *id != 0) {
-        return Some((format!("{PROXY} {field}"), Source::ProxyEnv, id.to_string()));
+        return Some((format!("{} {field}", proxy.name), Source::ProxyEnv, id.to_string()));
     }
     let mut variables = knob.proxy_env.iter();
     variables.find_map(|name| {
-        proxy.env.get(*name).map(|text| (format!("{PROXY} env {name}"), Source::ProxyEnv, text.clone()))
+        proxy
+            .env
+            .get(*name)
+            .map(|text| (format!("{} env {name}", proxy.name), Source::ProxyEnv, text.clone()))
     })
 }
 
@@ -98,7 +99,7 @@ fn recognisable(proxy: &Container, settings: &Settings, complaints: &mut Vec<Com
     let known = settings.proxy_uids.contains(&user)
         || group.is_some_and(|group| settings.proxy_gids.contains(&group));
     if !known {
-        let what = format!("{PROXY} runAsUser");
+        let what = format!("{} runAsUser", proxy.name);
         let problem = "does not tell the proxy's traffic from the application's, nor does its group";
         let fix = format!("set runAsGroup: {}", settings.proxy_gids.first().unwrap_or(&PROXY_ID));
         complaints.push(Complaint::fatal(&what, &user.to_string(), problem, fix));
@@ -124,10 +125,9 @@ fn unknown_annotations(pod: &Pod, complaints: &mut Vec<Complaint>) {
 
 /// Complains of containers that run as the proxy: what they send would pass by it. An ordinary init container does
 /// so on purpose, as it has no proxy yet, and so does a user who is excluded by number.
-pub fn clashes(pod: &Pod, settings: &Settings) -> Vec<Complaint> {
+pub fn clashes(pod: &Pod, proxy: &str, settings: &Settings) -> Vec<Complaint> {
     let mut complaints = Vec::new();
-    let apps =
-        pod.containers.iter().filter(|container| container.name != PROXY && container.role != Role::Init);
+    let apps = pod.containers.iter().filter(|one| one.name != proxy && one.role != Role::Init);
     for app in apps.filter(|app| !app.run_as_user.is_some_and(|id| settings.exclude_uids.contains(&id))) {
         let user = app.run_as_user.filter(|id| settings.proxy_uids.contains(id));
         let group = app.run_as_group.filter(|id| settings.proxy_gids.contains(id));
@@ -148,6 +148,12 @@ mod tests {
     use super::*;
     use crate::settings::{Dns, Inbound, Mode, Outbound, OwnerGroups};
     use proptest::prelude::*;
+
+    const PROXY: &str = "istio-proxy";
+
+    fn settings_of(pod: &Pod) -> (Settings, Vec<Complaint>) {
+        super::settings_of(pod, PROXY, &Defaults::default())
+    }
 
     fn pod(annotations: &[(&str, &str)]) -> Pod {
         let annotations =
@@ -418,21 +424,6 @@ mod tests {
         assert_eq!(settings_of(&meant).1, []);
         pod.containers[0].role = Role::Init;
         assert_eq!(settings_of(&pod).1, []);
-    }
-
-    #[test]
-    fn an_operators_defaults_stand_in_for_the_tables() {
-        let defaults = |key: &str, text: &str| BTreeMap::from([(key.to_owned(), text.to_owned())]);
-        let silent = settings_with(&pod(&[]), &defaults("dnsCapture", "all"));
-        assert_eq!((silent.0.dns, silent.1), (Dns::All, vec![]));
-        let stated =
-            settings_with(&pod(&[("millrace.dev/dnsCapture", "off")]), &defaults("dnsCapture", "all"));
-        assert_eq!(stated.0.dns, Dns::Off);
-        let wrong = settings_with(&pod(&[]), &defaults("outboundPort", "0")).1;
-        assert_eq!(
-            wrong[0].to_string(),
-            "outboundPort: \"0\": is not a port; write one number from 1 to 65535"
-        );
     }
 
     #[test]

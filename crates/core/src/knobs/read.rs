@@ -106,7 +106,11 @@ impl<'a> Reader<'a> {
                 Some(Mode::Redirect)
             }
             _ => {
-                self.fatal(text, "is not an interception mode", "write REDIRECT, TPROXY or NONE");
+                let fix = match self.source {
+                    Source::Annotation => "write REDIRECT, TPROXY or NONE",
+                    _ => "write REDIRECT or TPROXY",
+                };
+                self.fatal(text, "is not an interception mode", fix);
                 None
             }
         }

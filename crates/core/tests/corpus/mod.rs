@@ -171,7 +171,7 @@ pub(crate) fn annotations(data: &[u8]) {
         map.insert(name.to_owned(), value.to_owned());
     }
     pod.containers.push(proxy);
-    let (settings, complaints) = knobs::settings_of(&pod);
+    let (settings, complaints) = knobs::settings_of(&pod, policy::PROXY, &knobs::Defaults::default());
     assert!(complaints.iter().all(|complaint| complaint.to_string().lines().count() == 1));
     if !complaints.iter().any(|complaint| complaint.fatal) {
         stamped(Stamp::Redirect(Box::new(settings)));

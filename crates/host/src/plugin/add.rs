@@ -55,6 +55,7 @@ fn decide(request: &mut Request, notes: &mut Vec<String>) -> Result<Fate, Error>
     let mesh = Mesh {
         excluded_namespaces: std::mem::take(&mut request.entry.exclude_namespaces),
         enrolled_namespaces: request.entry.enrolled_namespaces.take(),
+        ..Mesh::default()
     };
     match from_annotations(&pod.namespace, &pod.name, request.annotations.as_ref(), &mesh) {
         Early::Skip(reason) => Ok(Fate::Pass { reason, rung: "node" }),

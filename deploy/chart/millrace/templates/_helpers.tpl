@@ -110,7 +110,7 @@ install:
   # The list by name; without it the one the runtime uses.
   list: {{ .Values.install.list | quote }}
 audit:
-  # Off, Repair, Delete or Label. All but Off need the audit profile.
+  # Off, Report, Repair, Delete or Label. All but Off need the audit profile.
   policy: {{ include "millrace.auditPolicy" . | quote }}
   # Which findings are acted upon; all are reported.
   findings: {{ .Values.audit.findings | toJson }}
@@ -118,4 +118,11 @@ audit:
   period: {{ .Values.audit.period | quote }}
   # What Label puts on a pod.
   label: {{ .Values.audit.label | quote }}
+selection:
+  # The name of the container that is the sidecar.
+  proxyContainer: {{ .Values.selection.proxyContainer | quote }}
+  # The fewest containers a pod of the mesh has, ordinary init containers not counted: 1 or 2.
+  minContainers: {{ .Values.selection.minContainers }}
+# Settings of pods that state none: text by key, as docs/settings.md has them.
+defaults: {{ .Values.defaults | toJson }}
 {{- end }}

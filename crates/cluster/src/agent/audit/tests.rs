@@ -221,7 +221,7 @@ fn each_policy_does_what_it_says_once_and_waits() {
         (Act::Delete, later(), false, 1, &["evict", "Warning MeshBypassed Evict: "][..]),
         (Act::Delete, None, true, 0, &["Warning MeshBypassed None: "][..]),
         (Act::Label, None, true, 1, &["label", "Warning MeshBypassed Label: "][..]),
-        (Act::Off, None, false, 0, &["Warning MeshBypassed None: "][..]),
+        (Act::Report, None, false, 0, &["Warning MeshBypassed None: "][..]),
     ] {
         let mut scene = Scene::new("policy", Namespace::new()).with_process();
         (scene.stage.refuses, scene.stage.idle) = (refuses.clone(), idle);

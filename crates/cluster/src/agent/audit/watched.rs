@@ -9,21 +9,21 @@ use tokio::sync::watch;
 /// The watched pods of a node.
 pub(crate) struct Watched<S> {
     pods: Pods,
-    excluded: watch::Receiver<Vec<String>>,
+    mesh: watch::Receiver<Mesh>,
     label: (String, String),
     serving: S,
 }
 
 impl<S: Fn() -> bool> Watched<S> {
-    /// `excluded` are the namespaces left alone, `label` is what marks a pod, `serving` tells whether a pod that starts now
+    /// `mesh` is what the operator says, `label` is what marks a pod, `serving` tells whether a pod that starts now
     /// would be redirected.
     pub(crate) fn new(
         pods: Pods,
-        excluded: watch::Receiver<Vec<String>>,
+        mesh: watch::Receiver<Mesh>,
         label: (String, String),
         serving: S,
     ) -> Watched<S> {
-        Watched { pods, excluded, label, serving }
+        Watched { pods, mesh, label, serving }
     }
 }
 
@@ -39,7 +39,7 @@ impl<S: Fn() -> bool> Node for Watched<S> {
     }
 
     fn mesh(&self) -> Mesh {
-        Mesh { excluded_namespaces: self.excluded.borrow().clone(), enrolled_namespaces: None }
+        self.mesh.borrow().clone()
     }
 
     fn is_serving(&self) -> bool {

@@ -100,7 +100,7 @@ impl Recorder {
     /// The agent answered a question. `pod` is what it knew of the pod, from which the conditions are seen again.
     pub(crate) fn answered(&self, question: &Question, answer: &Answer, pod: Option<&Pod>, mesh: &Mesh) {
         if let (Answer::Decided(stamp), Some(pod)) = (answer, pod) {
-            let (_, complaints) = settings_of(pod);
+            let (_, complaints) = settings_of(pod, &mesh.proxy_container, &mesh.defaults);
             let decision = decide(pod, mesh);
             self.decided(Decided::new(
                 &question.container,

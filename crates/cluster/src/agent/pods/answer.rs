@@ -43,7 +43,7 @@ impl Pods {
         match found {
             Ok(known) => {
                 tracing::debug!(pod, container = question.container, ?asked, "answered");
-                decided(&known.pod, &self.0.excluded.borrow())
+                decided(&known.pod, &self.0.mesh.borrow())
             }
             Err(failure) => {
                 tracing::warn!(pod, container = question.container, "no answer: {}", failure.message);
@@ -193,15 +193,14 @@ impl Pods {
 }
 
 /// What is answered about a pod of which everything is known.
-pub(crate) fn decided(pod: &Pod, excluded: &[String]) -> Answer {
-    let mesh = Mesh { excluded_namespaces: excluded.to_vec(), ..Mesh::default() };
-    let decision = decide(pod, &mesh);
+pub(crate) fn decided(pod: &Pod, mesh: &Mesh) -> Answer {
+    let decision = decide(pod, mesh);
     let stamped = pod.annotations.get(STAMP_ANNOTATION).filter(|_| decision.basis == Basis::Stamp);
     match (decision.verdict, stamped) {
         (Verdict::Skip(reason), _) => Answer::Decided(stamp::write(&Stamp::Skip(reason))),
         (Verdict::Redirect, Some(stamp)) => Answer::Decided(stamp.clone()),
         (Verdict::Redirect, None) => {
-            let (settings, complaints) = settings_of(pod);
+            let (settings, complaints) = settings_of(pod, &mesh.proxy_container, &mesh.defaults);
             let fatal: Vec<String> =
                 complaints.iter().filter(|one| one.fatal).map(ToString::to_string).collect();
             if fatal.is_empty() {
@@ -263,7 +262,9 @@ fn is_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millrace_core::knobs::Defaults;
     use millrace_core::policy::Reason;
+    use millrace_core::settings::{Mode, Settings};
 
     fn pod(annotations: &[(&str, &str)]) -> Pod {
         let container =
@@ -279,7 +280,15 @@ mod tests {
     }
 
     fn check(annotations: &[(&str, &str)], expected: Result<Stamp, &str>) {
-        match (decided(&pod(annotations), &["away".to_owned()]), expected) {
+        check_in(
+            &Mesh { excluded_namespaces: vec!["away".to_owned()], ..Mesh::default() },
+            annotations,
+            expected,
+        );
+    }
+
+    fn check_in(mesh: &Mesh, annotations: &[(&str, &str)], expected: Result<Stamp, &str>) {
+        match (decided(&pod(annotations), mesh), expected) {
             (Answer::Decided(text), Ok(stamp)) => assert_eq!(stamp::read(&text), Ok(stamp)),
             (Answer::Failed(failure), Err(part)) => {
                 assert_eq!(failure.code, Code::Answer as u16);
@@ -292,7 +301,7 @@ mod tests {
     #[test]
     fn a_decision_is_told_as_a_stamp() {
         let injected = ("sidecar.istio.io/status", "{}");
-        let (settings, _) = settings_of(&pod(&[injected]));
+        let settings = Settings::default();
         check(&[injected], Ok(Stamp::Redirect(Box::new(settings.clone()))));
         check(&[], Ok(Stamp::Skip(Reason::NotInjected)));
         let skip = stamp::write(&Stamp::Skip(Reason::SingleContainer));
@@ -306,6 +315,19 @@ mod tests {
             &[injected, ("traffic.sidecar.istio.io/excludeOutboundPorts", "x")],
             Err("excludeOutboundPorts"),
         );
+    }
+
+    #[test]
+    fn what_the_operator_says_is_followed_where_the_pod_says_nothing() {
+        let defaults = Defaults::read([("mode", "TPROXY")]).unwrap();
+        let mesh = Mesh { proxy_container: "app".to_owned(), defaults, ..Mesh::default() };
+        let injected = ("sidecar.istio.io/status", "{}");
+        let tproxy = Settings { mode: Mode::Tproxy, ..Settings::default() };
+        check_in(&mesh, &[injected], Ok(Stamp::Redirect(Box::new(tproxy))));
+        let said = ("sidecar.istio.io/interceptionMode", "REDIRECT");
+        check_in(&mesh, &[injected, said], Ok(Stamp::Redirect(Box::default())));
+        let nobody = Mesh { proxy_container: "envoy".to_owned(), ..Mesh::default() };
+        check_in(&nobody, &[injected], Ok(Stamp::Skip(Reason::NoProxyContainer)));
     }
 
     #[test]

@@ -5,8 +5,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::Resource;
+use millrace_core::knobs::KNOBS;
 use millrace_core::pod::{Container, Pod, Role};
-use millrace_core::policy::PROXY;
+use millrace_core::policy::DISABLE;
 use millrace_core::stamp::STAMP_ANNOTATION;
 use millrace_core::status::STATUS_ANNOTATION;
 use serde::Deserialize;
@@ -300,12 +301,17 @@ fn container(wire: WireContainer, role: Role, defaults: Identity) -> Container {
     let own = wire.security_context.unwrap_or_default();
     let id = |own: Option<i64>, default: Option<i64>| own.or(default).and_then(|id| u32::try_from(id).ok());
     let sidecar = role == Role::Init && wire.restart_policy.as_deref() == Some("Always");
-    // Of the others only the names and the users matter.
-    let is_proxy = wire.name == PROXY;
-    let variables = wire.env.into_iter().flatten().filter(|_| is_proxy);
+    // Whichever is the sidecar: the operator names it, and may name another while this pod runs.
+    let matters = |name: &str| name == DISABLE || KNOBS.iter().any(|knob| knob.proxy_env.contains(&name));
+    let variables = wire.env.into_iter().flatten().filter(|one| matters(&one.name));
+    let is_proxy = |args: &Vec<String>| args.first().is_some_and(|verb| verb == "proxy");
+    let mut args = wire.args.filter(is_proxy).unwrap_or_default();
+    // `proxy` and its type.
+    args.truncate(2);
+    args.shrink_to_fit();
     Container {
         role: if sidecar { Role::NativeSidecar } else { role },
-        args: wire.args.filter(|_| is_proxy).unwrap_or_default(),
+        args,
         env: variables.filter_map(|one| Some((one.name, one.value?))).collect(),
         run_as_user: id(own.run_as_user, defaults.run_as_user),
         run_as_group: id(own.run_as_group, defaults.run_as_group),
@@ -326,8 +332,8 @@ fn kept(all: Option<BTreeMap<String, String>>) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
     use crate::facts;
-    use millrace_core::knobs::settings_of;
-    use millrace_core::policy::{Mesh, decide};
+    use millrace_core::knobs::{Defaults, settings_of};
+    use millrace_core::policy::{Mesh, PROXY, decide};
 
     const POD: &str = r#"{"kind": "Pod", "metadata": {"name": "one", "namespace": "shop", "uid": "u1", "resourceVersion": "7",
         "creationTimestamp": "2026-11-22T10:00:00Z",
@@ -355,7 +361,12 @@ mod tests {
         let known = seen(text).known;
         let mesh = Mesh { excluded_namespaces: vec!["kube-system".to_owned()], ..Mesh::default() };
         assert_eq!(decide(&known.pod, &mesh), decide(&manifest, &mesh));
-        assert_eq!(settings_of(&known.pod), settings_of(&manifest));
+        for proxy in [PROXY, "app", "warm"] {
+            let mesh = Mesh { proxy_container: proxy.to_owned(), ..mesh.clone() };
+            assert_eq!(decide(&known.pod, &mesh).verdict, decide(&manifest, &mesh).verdict);
+            let settings = |pod| settings_of(pod, proxy, &Defaults::default());
+            assert_eq!(settings(&known.pod), settings(&manifest));
+        }
         known
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use json_patch::PatchOperation;
+use millrace_core::knobs::Defaults;
 use proptest::prelude::*;
 use serde_json::json;
 use std::fmt::Write;
@@ -168,8 +169,8 @@ fn golden_refusals() {
 fn golden_wishes() {
     let defaults =
         [("excludeOutboundIPRanges", "192.168.0.1/32"), ("dnsCapture", "all"), ("profile", "asm-1.14")];
-    let defaults = defaults.map(|(key, text)| (key.to_owned(), text.to_owned()));
-    let wishes_of_defaults = Wishes { defaults: defaults.clone().into(), ..wishes() };
+    let defaults = Defaults::read(defaults).expect("they can be used");
+    let wishes_of_defaults = Wishes { defaults, ..wishes() };
     check("defaults", "regular", "shop", &wishes_of_defaults);
     check("defaults-stated", "listed", "shop", &wishes_of_defaults);
     let proxy = Wishes { proxy_container: "mesh-proxy".to_owned(), min_containers: 1, ..wishes() };

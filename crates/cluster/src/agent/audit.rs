@@ -138,6 +138,11 @@ impl<N: Node, R: Requests> Audit<N, R> {
         }
     }
 
+    /// Goes on by other options. What was found and done still counts: caps and waits are no policy's own.
+    pub(crate) fn change(self, node: N, options: Options, requests: Option<R>) -> Audit<N, R> {
+        Audit { node, options, acting: self.acting.with(requests), ..self }
+    }
+
     /// Looks until it is told to stop.
     pub(crate) async fn run(&mut self, wakes: &mut mpsc::Receiver<Wake>, stop: &CancellationToken) {
         let mut everything = Instant::now();

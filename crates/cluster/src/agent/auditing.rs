@@ -40,6 +40,7 @@ const WAKES: usize = 64;
 /// Audits until it is told to stop, by the policy as it is at any time.
 pub(super) async fn audit(shared: Shared, mut events: broadcast::Receiver<Event>, mended: Arc<Notify>) {
     let mut config = shared.config.clone();
+    let mut known = None;
     while !shared.stop.is_cancelled() {
         let wanted = config.borrow_and_update().audit.clone();
         if wanted.act == Act::Off {
@@ -49,11 +50,15 @@ pub(super) async fn audit(shared: Shared, mut events: broadcast::Receiver<Event>
             }
             continue;
         }
+        let (node, options, server) = prepare(&shared, &wanted);
+        let audit = match known.take() {
+            Some(audit) => Audit::change(audit, node, options, Some(server)),
+            None => Audit::new(node, options, Some(server), shared.metrics.clone()),
+        };
+        let audit = known.insert(audit);
         let (wake, mut wakes) = mpsc::channel(WAKES);
         let stop = shared.stop.child_token();
-        let mut audit = prepare(&shared, &wanted);
-        let auditing = audit.run(&mut wakes, &stop);
-        tokio::pin!(auditing);
+        let mut auditing = Box::pin(audit.run(&mut wakes, &stop));
         let changed = async {
             while config.changed().await.is_ok() {
                 if config.borrow().audit != wanted {
@@ -69,11 +74,11 @@ pub(super) async fn audit(shared: Shared, mut events: broadcast::Receiver<Event>
         }
         // What it is about to do to a pod is done and told first.
         stop.cancel();
-        auditing.await;
+        auditing.as_mut().await;
     }
 }
 
-fn prepare(shared: &Shared, wanted: &config::Audit) -> Audit<Watched<impl Fn() -> bool + use<>>, Server> {
+fn prepare(shared: &Shared, wanted: &config::Audit) -> (Watched<impl Fn() -> bool + use<>>, Options, Server) {
     let (setup, health, link) = (&shared.setup, shared.health.clone(), shared.link.clone());
     let serving = move || health.ready().is_ok();
     let state = Path::new(&setup.target.wish.entry.state_dir);
@@ -91,7 +96,7 @@ fn prepare(shared: &Shared, wanted: &config::Audit) -> Audit<Watched<impl Fn() -
     let watched = Watched::new(shared.pods.clone(), shared.mesh.clone(), wanted.label.clone(), serving);
     let server =
         Server::new(move || link.current().client, setup.node.clone(), wanted.label.clone(), PATIENCE);
-    Audit::new(watched, options, Some(server), shared.metrics.clone())
+    (watched, options, server)
 }
 
 /// Up to a tenth of the period, for each node another: a cluster's nodes are not to act in step.

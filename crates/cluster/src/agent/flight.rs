@@ -95,6 +95,12 @@ impl Flight {
         Ok(Flight { folder: folder.to_owned(), limits, file, bytes: whole, entries, _lock: lock })
     }
 
+    /// Whether somebody took its file away: what is written to it now, nobody will read.
+    pub(crate) fn is_lost(&self) -> bool {
+        let named = fs::metadata(self.folder.join(YOUNGER)).map(|found| (found.dev(), found.ino()));
+        named.ok() != identity(Some(&self.file))
+    }
+
     /// Adds an entry.
     pub(crate) fn record(&mut self, entry: &Entry) -> Result<(), Error> {
         let payload = entry.write();

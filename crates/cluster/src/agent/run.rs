@@ -16,6 +16,9 @@ use crate::telemetry;
 use anyhow::{Context, Result};
 use millrace_core::policy::Mesh;
 use millrace_core::repair::Act;
+use std::fs::{Metadata, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
@@ -42,8 +45,26 @@ pub(crate) fn run(setup: Setup) -> Result<()> {
     lived
 }
 
+/// A kubelet makes a directory that is not there yet for everybody to read (hostPath `DirectoryOrCreate`: 0755); ours names
+/// every pod of the mesh. Only one that has our name is closed: whoever gives another one may share it.
+fn close(folder: &Path, own: u32) {
+    let is_open = |facts: &Metadata| facts.is_dir() && facts.uid() == own && facts.mode() & 0o077 != 0;
+    if !folder.ends_with("millrace") || !folder.symlink_metadata().is_ok_and(|facts| is_open(&facts)) {
+        return;
+    }
+    match std::fs::set_permissions(folder, Permissions::from_mode(0o700)) {
+        Ok(()) => {
+            tracing::info!(folder = %folder.display(), "others could look into it; it is its owner's alone now (0700)")
+        }
+        Err(cause) => {
+            tracing::warn!(folder = %folder.display(), "others can look into it, and it cannot be closed: {cause}");
+        }
+    }
+}
+
 async fn live(setup: Setup) -> Result<()> {
     let stop = telemetry::stop()?;
+    close(&setup.state_dir, rustix::process::geteuid().as_raw());
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let mut checks = vec![Check::Watch, Check::Chain, Check::Plugin];
     checks.extend(setup.audits.then_some(Check::SelfTest));
@@ -249,6 +270,27 @@ mod tests {
     fn check(before: &str, now: &str, audits: bool, expected: &[&str]) {
         let read = |text: &str| Config::read(text).expect("the test's text is a configuration");
         assert_eq!(later(&read(before), &read(now), audits), expected, "{before} becomes {now}");
+    }
+
+    #[test]
+    fn the_directory_of_state_is_closed_if_it_is_ours() {
+        let above = std::env::temp_dir().join(format!("millrace-closed-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&above);
+        let own = rustix::process::geteuid().as_raw();
+        for (name, owner, before, expected) in [
+            ("millrace", own, 0o755, 0o700),
+            ("millrace", own, 0o700, 0o700),
+            ("shared", own, 0o755, 0o755),
+            ("millrace", own + 1, 0o755, 0o755),
+        ] {
+            let folder = above.join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::set_permissions(&folder, Permissions::from_mode(before)).unwrap();
+            close(&folder, owner);
+            assert_eq!(folder.metadata().unwrap().mode() & 0o777, expected, "{name} {before:o}");
+        }
+        close(&above.join("nothing/millrace"), own);
+        let _ = std::fs::remove_dir_all(&above);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use super::serve;
 use super::shared::Shared;
 use super::telemetry::Teller;
 use anyhow::{Context, Result, bail};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use millrace_core::ask::{Answer, Event, Question};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::fs::MetadataExt;
@@ -116,8 +118,7 @@ async fn decide_and_record(
     question: Question,
     deadline: Instant,
 ) -> Answer {
-    let answer = shared.pods.answer(&question, deadline).await;
-    let known = shared.pods.find(&question.namespace, &question.name);
+    let (answer, known) = shared.pods.answer(&question, deadline).await;
     recorder.answered(&question, &answer, known.as_ref().map(|known| &known.pod), &shared.mesh.borrow());
     answer
 }
@@ -166,22 +167,24 @@ async fn on_socket<S, F: Future<Output = ()>>(
     act: impl Fn(S, CancellationToken) -> F,
 ) {
     let mut complained = String::new();
+    // Those that were replaced and still answer whom they heard: nobody waits for them to have a new socket.
+    let mut leaving = FuturesUnordered::new();
     while !stop.is_cancelled() {
         match open(path).and_then(|socket| Ok((socket, identity(path)?))) {
             Ok((socket, own)) => {
                 complained.clear();
                 let ours = stop.child_token();
-                let acting = act(socket, ours.clone());
-                tokio::pin!(acting);
+                let mut acting = Box::pin(act(socket, ours.clone()));
                 loop {
                     tokio::select! {
                         () = &mut acting => break,
+                        Some(()) = leaving.next() => {}
                         () = tokio::time::sleep(LOOK) => {}
                     }
                     if !stop.is_cancelled() && identity(path).ok() != Some(own) {
                         tracing::warn!("{} is gone or another's; it is made again", path.display());
                         ours.cancel();
-                        acting.await;
+                        leaving.push(acting);
                         break;
                     }
                 }
@@ -192,13 +195,11 @@ async fn on_socket<S, F: Future<Output = ()>>(
                     tracing::error!("{without}: {error}");
                     complained = error;
                 }
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK) => {}
-                    () = stop.cancelled() => {}
-                }
+                let _ = stop.run_until_cancelled(tokio::time::sleep(LOOK)).await;
             }
         }
     }
+    while leaving.next().await.is_some() {}
 }
 
 fn identity(path: &Path) -> Result<(u64, u64)> {
@@ -273,4 +274,45 @@ async fn tell_plugin(shared: &Shared) -> bool {
         Err(error) => shared.health.not_ok(Check::Plugin, format!("{error:#}")),
     }
     answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_socket_that_was_taken_away_is_made_again_while_the_old_one_still_answers() {
+        let folder = std::env::temp_dir().join(format!("millrace-replaced-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let (path, stop) = (folder.join("agent.sock"), CancellationToken::new());
+        let (opened, mut opens) = unbounded_channel();
+        let may_end = CancellationToken::new();
+        let (serving, ended, told) = (path.clone(), may_end.clone(), stop.clone());
+        let serving = tokio::spawn(async move {
+            on_socket(&serving, &told, "nothing is answered", serve::listen, |listener, stop| {
+                let (opened, ended) = (opened.clone(), ended.clone());
+                async move {
+                    opened.send(()).expect("the test waits");
+                    stop.cancelled().await;
+                    // As one that has questions left: until the test lets it go.
+                    ended.cancelled().await;
+                    drop(listener);
+                }
+            })
+            .await;
+        });
+        let next = tokio::time::timeout(PATIENCE, opens.recv());
+        next.await.expect("it is made").expect("it serves");
+        std::fs::remove_file(&path).expect("it is there");
+        let next = tokio::time::timeout(PATIENCE, opens.recv());
+        next.await.expect("it is made again").expect("it serves");
+        assert!(path.exists());
+        stop.cancel();
+        may_end.cancel();
+        tokio::time::timeout(PATIENCE, serving).await.expect("it ends").expect("in peace");
+        let _ = std::fs::remove_dir_all(&folder);
+    }
 }

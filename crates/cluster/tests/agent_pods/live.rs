@@ -55,7 +55,10 @@ impl Scene {
     async fn ask(&self, name: &str, uid: Option<&str>) -> Answer {
         let (namespace, uid) = ("default".to_owned(), uid.map(str::to_owned));
         let question = Question { namespace, name: name.to_owned(), uid, ..Question::default() };
-        self.pods.answer(&question, Instant::now() + Duration::from_secs(30)).await
+        let (answer, pod) = self.pods.answer(&question, Instant::now() + Duration::from_secs(30)).await;
+        // Also of a pod that the watch does not have: what was decided is recorded with its conditions.
+        assert_eq!(pod.is_some(), matches!(answer, Answer::Decided(_)), "{answer:?}");
+        answer
     }
 
     /// Waits until the pods are as they should be.
@@ -281,7 +284,7 @@ fn an_agent_without_rights_says_which_it_needs() {
         let (_mesh, none) = signal::channel(Mesh::default());
         let pods = Pods::new(link, none, Metrics::new("test"));
         let question = Question { namespace: "default".into(), name: "web".into(), ..Question::default() };
-        let answer = pods.answer(&question, Instant::now() + PATIENCE).await;
+        let (answer, _) = pods.answer(&question, Instant::now() + PATIENCE).await;
         let said = try_again(answer);
         assert!(said.contains("give its service account get, list and watch on pods"), "{said}");
         assert_eq!(*pods.enrolled().borrow(), Enrolled::Unknown);

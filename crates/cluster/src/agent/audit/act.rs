@@ -36,6 +36,11 @@ impl<R: Requests> Acting<R> {
         Acting { requests, metrics, mended: BTreeSet::new() }
     }
 
+    /// Asks others from now on.
+    pub(super) fn with(self, requests: Option<R>) -> Acting<R> {
+        Acting { requests, ..self }
+    }
+
     /// The pods that have rules from here.
     pub(super) fn mended(&self) -> &BTreeSet<String> {
         &self.mended

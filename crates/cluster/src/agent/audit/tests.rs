@@ -240,6 +240,21 @@ fn each_policy_does_what_it_says_once_and_waits() {
 }
 
 #[test]
+fn another_policy_finds_the_history_as_it_was() {
+    if !runs("audit::another_policy_finds_the_history_as_it_was") {
+        return;
+    }
+    let scene = Scene::new("changed", Namespace::new()).with_process();
+    let mut audit = scene.audit(Act::Label);
+    scene.check(&mut audit, "labelled", 1, 1, 1);
+    let other = scene.audit(Act::Delete);
+    let mut audit = audit.change(scene.stage.clone(), other.options, Some(scene.stage.clone()));
+    scene.asked();
+    scene.check(&mut audit, "found and tried already", 1, 1, 0);
+    assert_eq!(scene.asked(), Vec::<String>::new());
+}
+
+#[test]
 fn it_looks_at_the_start_and_when_something_happens_until_it_is_stopped() {
     if !runs("audit::it_looks_at_the_start_and_when_something_happens_until_it_is_stopped") {
         return;

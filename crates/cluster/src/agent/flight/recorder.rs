@@ -181,6 +181,10 @@ impl Writer {
 
     /// The open recorder; none if it is not time yet to try again.
     fn open(&mut self, now: Instant) -> Result<Option<&mut Flight>, Error> {
+        if self.flight.as_ref().is_some_and(Flight::is_lost) {
+            tracing::warn!(folder = %self.folder.display(), "the flight recorder's file was taken away; a new one is begun");
+            (self.flight, self.tried) = (None, None);
+        }
         if self.flight.is_none() {
             if self.tried.is_some_and(|tried| now.duration_since(tried) < AGAIN) {
                 return Ok(None);
@@ -319,6 +323,34 @@ mod tests {
         recorder.end(DEADLINE);
         let entry = found(&folder, "a").remove(0);
         assert_eq!((entry.stamp.as_deref(), entry.families), (Some("as stamped"), Some(Families::V4)));
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_is_made_again_for_the_next_entry() {
+        let folder = Folder::new("taken");
+        let flight = folder.0.join("flight");
+        let at = SystemTime::UNIX_EPOCH;
+        let count = |metrics: &Metrics, number: u32| {
+            let line = format!("millrace_flight_records_total{{result=\"ok\"}} {number}\n");
+            let deadline = Instant::now() + DEADLINE;
+            while !metrics.write().contains(&line) {
+                assert!(Instant::now() < deadline, "{}", metrics.write());
+                std::thread::yield_now();
+            }
+        };
+        let recorder = start(&folder);
+        let takes: [&dyn Fn(); 2] = [&|| std::fs::remove_file(flight.join("flight.log")).unwrap(), &|| {
+            std::fs::remove_dir_all(&flight).unwrap()
+        }];
+        for (number, take) in (1..).zip(takes) {
+            recorder.told(at, event("lost", "passed"));
+            count(&recorder.metrics, number * 2 - 1);
+            take();
+            recorder.told(at, event("kept", "passed"));
+            count(&recorder.metrics, number * 2);
+            assert_eq!((found(&folder, "lost").len(), found(&folder, "kept").len()), (0, 1));
+        }
+        recorder.end(DEADLINE);
     }
 
     #[test]

@@ -32,8 +32,12 @@ const BREATH: Duration = Duration::from_millis(500);
 const CALM: Duration = Duration::from_secs(5);
 
 impl Pods {
-    /// The decision about the pod, by `deadline`.
-    pub(crate) async fn answer(&self, question: &Question, deadline: Instant) -> Answer {
+    /// The decision about the pod, by `deadline`, and the pod it is about, where one was found.
+    pub(crate) async fn answer(
+        &self,
+        question: &Question,
+        deadline: Instant,
+    ) -> (Answer, Option<Arc<Known>>) {
         let (found, asked) = match self.known(question, deadline).await {
             Ok((known, asked)) => (Ok(known), asked),
             Err(why) => (Err(why), Asked::Unknown),
@@ -43,11 +47,11 @@ impl Pods {
         match found {
             Ok(known) => {
                 tracing::debug!(pod, container = question.container, ?asked, "answered");
-                decided(&known.pod, &self.0.mesh.borrow())
+                (decided(&known.pod, &self.0.mesh.borrow()), Some(known))
             }
             Err(failure) => {
                 tracing::warn!(pod, container = question.container, "no answer: {}", failure.message);
-                Answer::Failed(failure)
+                (Answer::Failed(failure), None)
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. Flags only: what they do is in the module of each command.
 
 pub(crate) mod agent;
+pub(crate) mod apiserver;
 pub(crate) mod inject;
 pub(crate) mod output;
 pub(crate) mod print;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Why(Why),
     Agent(Box<agent::Agent>),
     Print(print::Print),
+    Apiserver(apiserver::Apiserver),
     Demo(Demo),
     #[command(hide = true)]
     DemoApp(DemoApp),

@@ -2,6 +2,7 @@
 
 mod agent;
 mod api;
+mod apiserver;
 mod args;
 mod cli;
 mod codes;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Why(args) => cli::why::run(args, &mut out),
         Command::Print(args) => print::run(args, &mut out),
         Command::Agent(args) => agent::run(args, &mut out).map(Outcome::when),
+        Command::Apiserver(args) => apiserver::run(args, &mut out),
         Command::Demo(args) => demo::run(args, &mut out),
         Command::DemoApp(args) => demo::app::run(args),
     };

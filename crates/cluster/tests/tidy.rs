@@ -174,6 +174,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::agent::*",
         ],
     ),
+    // A server of its own: it shares with the other roles how it listens, logs and stops, and nothing else.
+    (
+        "cluster::apiserver",
+        &[
+            "cluster::apiserver::*",
+            "cluster::args::apiserver",
+            "cluster::cli{Outcome}",
+            "cluster::http",
+            "cluster::telemetry",
+        ],
+    ),
+    ("cluster::args::apiserver", &["cluster::args", "cluster::telemetry{Log}"]),
     (
         "cluster::demo",
         &["core::*", "host::*", "cluster::args", "cluster::facts", "cluster::cli::*", "cluster::demo::*"],

@@ -4,21 +4,21 @@
 //! `KUBEBUILDER_ASSETS`. Everything is in a temporary folder, and nothing outlives the test, not even one that is killed:
 //! the servers die with the thread that holds them, and a janitor at the end of a pipe removes the folder.
 
-mod held;
+pub(crate) mod held;
 mod identity;
 mod store;
 
 use crate::absent;
+use crate::kubectl;
 use crate::net::missing;
 use crate::node::text;
 use crate::wait::until;
 use held::Held;
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -154,28 +154,12 @@ impl Apiserver {
 
     /// Runs kubectl as the administrator.
     pub fn kubectl(&self, args: &[&str], stdin: &str) -> Output {
-        // It keeps what it learnt below its home, and must not once the janitor was there.
-        let mut kubectl = Command::new("setpriv");
-        kubectl.args(["--pdeathsig", "KILL", "--"]).arg(self.assets.join("kubectl"));
-        kubectl.arg("--kubeconfig").arg(self.kubeconfig()).args(args);
-        kubectl.env("HOME", &self.folder).env_remove("KUBECONFIG");
-        let pipes = kubectl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = pipes.spawn().expect("kubectl runs");
-        let mut input = child.stdin.take().expect("stdin is a pipe");
-        let text = stdin.to_owned();
-        // It may end before it has read everything; what it says about that is in its output.
-        let writer = std::thread::spawn(move || input.write_all(text.as_bytes()));
-        let output = child.wait_with_output().expect("kubectl is waited for");
-        let _ = writer.join();
-        output
+        kubectl::run(&self.assets.join("kubectl"), &self.kubeconfig(), &self.folder, args, stdin)
     }
 
     /// Runs kubectl as the administrator, which must succeed; what it prints.
     pub fn done(&self, args: &[&str], stdin: &str) -> String {
-        let output = self.kubectl(args, stdin);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "kubectl {args:?}: {said}");
-        String::from_utf8(output.stdout).expect("kubectl prints text")
+        kubectl::done(self.kubectl(args, stdin), args)
     }
 
     /// Kills the server, at once and unasked (with watches open it would not end otherwise). Its data and port stay.

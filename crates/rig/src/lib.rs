@@ -7,7 +7,9 @@
 pub mod absent;
 pub mod apiserver;
 pub mod containerd;
+pub mod embedded;
 pub mod end;
+mod kubectl;
 pub mod net;
 pub mod node;
 pub mod parts;

@@ -15,13 +15,13 @@ use std::thread::JoinHandle;
 
 /// A running server; killed when dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     process: OwnedFd,
     holder: Option<JoinHandle<()>>,
 }
 
 impl Held {
-    pub(super) fn start(mut command: Command) -> Held {
+    pub(crate) fn start(mut command: Command) -> Held {
         let (tell, told) = channel();
         let holder = std::thread::spawn(move || {
             let mut child = command.spawn().expect("setpriv(1) runs");
@@ -34,12 +34,12 @@ impl Held {
     }
 
     /// Nobody else gets the signal, also when the server has ended.
-    pub(super) fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
         pidfd_send_signal(&self.process, signal)
     }
 
     /// Whether it has ended by itself.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.holder.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
@@ -56,7 +56,7 @@ impl Drop for Held {
 
 /// `program` in `folder`, its words into `log`, dead when its holder is. The janitor waits until it has ended: it has the
 /// pipe's end for a standard input that it never reads.
-pub(super) fn command(program: &Path, folder: &Path, log: &str, janitor: &Child) -> Command {
+pub(crate) fn command(program: &Path, folder: &Path, log: &str, janitor: &Child) -> Command {
     let pipe = janitor.stdin.as_ref().expect("the janitor reads a pipe").as_fd();
     let pipe = pipe.try_clone_to_owned().expect("a file can be shared");
     let log = File::options().append(true).create(true).open(folder.join(log)).expect("a log can be kept");
@@ -67,7 +67,7 @@ pub(super) fn command(program: &Path, folder: &Path, log: &str, janitor: &Child)
 }
 
 /// A new folder that only we may read.
-pub(super) fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("millrace-api-{}-{count}", std::process::id()));
@@ -80,7 +80,7 @@ pub(super) fn folder() -> PathBuf {
 }
 
 /// Removes `folder` when its standard input ends: with this process and with the last of its servers.
-pub(super) fn janitor(folder: &Path) -> Child {
+pub(crate) fn janitor(folder: &Path) -> Child {
     let mut janitor = Command::new("sh");
     janitor.args(["-c", "cat; rm -rf -- \"$1\"", "janitor"]).arg(folder).process_group(0).current_dir("/");
     // Nothing of the test's output: who reads that to its end would wait for the janitor.

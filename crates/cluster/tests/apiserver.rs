@@ -1,0 +1,8 @@
+//! What clients see of an API server, asked of the one in memory and, with the same words, of a real kube-apiserver.
+
+#[path = "apiserver/asked.rs"]
+mod asked;
+#[path = "apiserver/kubectl.rs"]
+mod kubectl;
+#[path = "apiserver/objects.rs"]
+mod objects;

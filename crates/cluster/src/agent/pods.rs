@@ -273,3 +273,6 @@ fn key(namespace: &str, name: &str) -> String {
 #[cfg(test)]
 #[path = "../../tests/agent_pods/live.rs"]
 mod live;
+#[cfg(test)]
+#[path = "../../tests/corpus/pod.rs"]
+mod readers;

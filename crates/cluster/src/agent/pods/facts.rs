@@ -371,6 +371,17 @@ mod tests {
     }
 
     #[test]
+    fn survives_its_corpus() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/pod");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let read = files.map(|file| {
+            eprintln!("{}", file.display());
+            super::super::readers::pod(&std::fs::read(&file).unwrap());
+        });
+        assert!(read.count() >= 3, "{folder} holds too little to begin with");
+    }
+
+    #[test]
     fn nothing_that_decides_is_left_out() {
         check(POD);
         check(&POD.replace("\"sidecar\"]", "\"router\"]"));

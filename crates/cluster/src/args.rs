@@ -2,9 +2,12 @@
 
 pub(crate) mod agent;
 pub(crate) mod apiserver;
+pub(crate) mod cluster;
 pub(crate) mod inject;
+pub(crate) mod look;
 pub(crate) mod output;
 pub(crate) mod print;
+pub(crate) mod switch;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
@@ -18,11 +21,20 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+const EXIT_SWITCH: &str = "\
+Exit status: 0 it is done, and with --wait reached; 1 with --wait: not reached; 2 it could not be done; 130 the waiting was \
+interrupted.";
+
 const EXIT: &str =
     "Exit status: 0 all is well; 1 something is wrong with what was looked at; 2 it could not be looked at.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Enable(switch::Enable),
+    Disable(switch::Disable),
+    Exclude(switch::Exclude),
+    Status(look::Status),
+    Nodes(look::Nodes),
     Explain(Explain),
     Inject(inject::Inject),
     Rules(Rules),

@@ -1,14 +1,22 @@
 //! The commands for people, one file each. They print through a writer that is handed in and return what came out.
 
+mod ago;
+mod change;
 mod codes;
+mod connect;
 pub(crate) mod explain;
 pub(crate) mod inject;
 mod live;
+pub(crate) mod nodes;
 mod reasons;
 pub(crate) mod rules;
 mod source;
+pub(crate) mod status;
+pub(crate) mod switch;
+mod table;
 pub(crate) mod trace;
 pub(crate) mod verify;
+mod wait;
 pub(crate) mod why;
 
 /// What came out of a command that could do its work.
@@ -18,6 +26,8 @@ pub(crate) enum Outcome {
     Well,
     /// Something is wrong with what was looked at.
     Wrong,
+    /// An interrupt ended the waiting for it.
+    Interrupted,
 }
 
 impl Outcome {

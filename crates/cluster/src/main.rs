@@ -24,6 +24,11 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let mut out = io::BufWriter::new(io::stdout().lock());
     let outcome = match &args.command {
+        Command::Enable(args) => cli::switch::enable(args, &mut out),
+        Command::Disable(args) => cli::switch::disable(args, &mut out),
+        Command::Exclude(args) => cli::switch::exclude(args, &mut out),
+        Command::Status(args) => cli::status::run(args, &mut out),
+        Command::Nodes(args) => cli::nodes::run(args, &mut out),
         Command::Explain(args) => cli::explain::run(args, &mut out),
         Command::Inject(args) => cli::inject::run(args, &mut out),
         Command::Rules(args) => cli::rules::run(args, &mut out),
@@ -40,6 +45,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Well) => ExitCode::SUCCESS,
         Ok(Outcome::Wrong) => ExitCode::from(1),
+        // What a shell says of a program that an interrupt ended.
+        Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(error) if reader_is_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error may be gone as well; there is nobody left to tell.

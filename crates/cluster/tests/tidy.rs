@@ -155,6 +155,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::args::*",
             "cluster::print::yaml",
             "cluster::webhook::*",
+            "cluster::api::*",
             "cluster::codes",
             "cluster::facts",
             "cluster::cli::*",

@@ -1,4 +1,7 @@
 //! The command line for people: the built program, what it prints in both languages, and its exit status.
 
+mod cluster;
 mod codes;
 mod program;
+mod status;
+mod switch;

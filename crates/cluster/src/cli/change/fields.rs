@@ -1,0 +1,146 @@
+//! Who holds which field of an object, and what of it is ours: `managedFields` read, for server-side apply. PURE.
+//!
+//! An apply names everything its manager wants, for what it leaves out it gives up. So what we applied before is applied
+//! again, with the change on top.
+
+use serde_json::{Map, Value, json};
+
+/// What is applied: what `ours` hold of `live` already, and `wanted` on top.
+pub(super) fn body(live: &Value, wanted: &Map<String, Value>, ours: impl Fn(&str) -> bool) -> Value {
+    let mut spec = Value::Object(Map::new());
+    for entry in managers(live).filter(|entry| ours(name(entry))) {
+        lay(&mut spec, held_of(&entry["fieldsV1"]["f:spec"], &live["spec"]));
+    }
+    for (field, value) in wanted {
+        spec[field] = value.clone();
+    }
+    json!({
+        "apiVersion": "millrace.dev/v1alpha1",
+        "kind": "MeshCNI",
+        "metadata": { "name": super::NAME },
+        "spec": spec,
+    })
+}
+
+/// What of `wanted` the object has otherwise, because others hold it too: each entry with its holder.
+pub(super) fn held(object: &Value, wanted: &Map<String, Value>) -> Vec<(String, String)> {
+    let mut held = Vec::new();
+    for (field, value) in wanted {
+        let found = &object["spec"][field];
+        for entry in list(found).iter().filter(|entry| !list(value).contains(entry)) {
+            let key = format!("v:{entry}");
+            let holders = managers(object)
+                .filter(|one| one["fieldsV1"]["f:spec"][format!("f:{field}")].get(&key).is_some());
+            held.extend(holders.map(|one| (format!(".spec.{field}[{entry}]"), name(one).to_owned())));
+        }
+    }
+    held
+}
+
+/// Whether a specification has what is wanted; the order of a set does not count.
+pub(super) fn is_as(spec: &Value, wanted: &Map<String, Value>) -> bool {
+    wanted.iter().all(|(field, value)| match (value, &spec[field]) {
+        (Value::Array(wanted), Value::Array(found)) => {
+            wanted.len() == found.len() && wanted.iter().all(|entry| found.contains(entry))
+        }
+        (wanted, found) => wanted == found,
+    })
+}
+
+fn managers(object: &Value) -> impl Iterator<Item = &Value> {
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    entries.filter(|entry| entry["subresource"].as_str().unwrap_or_default().is_empty())
+}
+
+fn name(entry: &Value) -> &str {
+    entry["manager"].as_str().unwrap_or_default()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The values that `fields` (of the form FieldsV1) names in `live`; null where it names none.
+fn held_of(fields: &Value, live: &Value) -> Value {
+    let Some(named) = fields.as_object() else { return Value::Null };
+    let below: Vec<(&String, &Value)> = named.iter().filter(|(key, _)| *key != ".").collect();
+    match live {
+        _ if below.is_empty() => live.clone(),
+        Value::Array(entries) => {
+            let is_held = |entry: &&Value| named.contains_key(&format!("v:{entry}"));
+            Value::Array(entries.iter().filter(is_held).cloned().collect())
+        }
+        Value::Object(_) => {
+            let fields = below.into_iter().filter_map(|(key, below)| {
+                let field = key.strip_prefix("f:")?;
+                let value = held_of(below, live.get(field)?);
+                Some((field.to_owned(), value))
+            });
+            Value::Object(fields.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Lays `over` on `under`: objects field by field, lists together.
+fn lay(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                lay(under.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(under), Value::Array(over)) => {
+            let new: Vec<Value> = over.into_iter().filter(|entry| !under.contains(entry)).collect();
+            under.extend(new);
+        }
+        (_, Value::Null) => {}
+        (under, over) => *under = over,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live() -> Value {
+        json!({
+            "metadata": { "managedFields": [
+                { "manager": "ours:alice", "operation": "Apply", "fieldsV1": { "f:spec": {
+                    "f:mode": {}, "f:excludeNamespaces": { ".": {}, "v:\"a\"": {}, "v:\"b\"": {} } } } },
+                { "manager": "kubectl", "operation": "Apply", "fieldsV1": { "f:spec": {
+                    "f:excludeNamespaces": { "v:\"b\"": {}, "v:\"c\"": {} }, "f:rollout": { "f:paused": {} } } } },
+                { "manager": "ours:bob", "operation": "Apply", "fieldsV1": { "f:spec": { "f:audit": { ".": {}, "f:policy": {} } } } },
+                { "manager": "ours:status", "subresource": "status", "fieldsV1": { "f:spec": { "f:rollout": {} } } },
+            ] },
+            "spec": { "mode": "CNI", "excludeNamespaces": ["a", "b", "c"], "rollout": { "paused": true },
+                "audit": { "policy": "Report", "periodSeconds": 300 } },
+        })
+    }
+
+    fn check(live: &Value, wanted: Value, expected: Value) {
+        let Value::Object(wanted) = wanted else { panic!("fields are wanted") };
+        assert_eq!(body(live, &wanted, |name| name.starts_with("ours"))["spec"], expected);
+    }
+
+    #[test]
+    fn what_is_ours_is_applied_again() {
+        let ours =
+            json!({ "mode": "Disabled", "excludeNamespaces": ["a", "b"], "audit": { "policy": "Report" } });
+        check(&live(), json!({ "mode": "Disabled" }), ours);
+        check(&Value::Null, json!({ "mode": "CNI" }), json!({ "mode": "CNI" }));
+    }
+
+    #[test]
+    fn what_others_hold_is_named() {
+        let wanted = json!({ "excludeNamespaces": ["a"], "mode": "CNI" });
+        let wanted = wanted.as_object().unwrap();
+        let expected = [("b", "ours:alice"), ("b", "kubectl"), ("c", "kubectl")];
+        let expected =
+            expected.map(|(entry, who)| (format!(".spec.excludeNamespaces[\"{entry}\"]"), who.to_owned()));
+        assert_eq!(held(&live(), wanted), expected);
+        assert!(!is_as(&live()["spec"], wanted));
+        let same = json!({ "excludeNamespaces": ["c", "a", "b"] });
+        assert!(is_as(&live()["spec"], same.as_object().unwrap()));
+    }
+}

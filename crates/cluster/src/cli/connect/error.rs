@@ -1,0 +1,191 @@
+//! Why a cluster did not answer as was hoped: the act, the cause, the way out, and the code.
+
+use super::chain;
+use crate::codes::Code;
+use kube::core::Status;
+use std::fmt;
+
+/// Why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Error {
+    /// There is neither a kubeconfig nor a pod's service account.
+    NoConfig,
+    /// The kubeconfig cannot be used.
+    Config(String),
+    /// Nobody answers.
+    Unreachable { act: String, server: String, why: String },
+    /// It did not answer in time.
+    Slow { act: String, server: String, seconds: u64 },
+    /// It does not know who asks.
+    Unknown { act: String, server: String },
+    /// It refuses it to whoever asks.
+    Forbidden { act: String, why: String },
+    /// It does not know the kind.
+    NotInstalled { act: String },
+    /// There is no such object.
+    Absent { act: String },
+    /// Others own fields: each field with its owner.
+    Conflict { act: String, fields: Vec<(String, String)> },
+    /// It does not accept the object.
+    Invalid { act: String, why: Vec<String> },
+    /// Something else that it said.
+    Other { act: String, why: String },
+}
+
+impl Error {
+    /// What an error of the client means.
+    pub(super) fn of(act: &str, server: &str, error: &kube::Error) -> Error {
+        let (act, server) = (act.to_owned(), server.to_owned());
+        match error {
+            kube::Error::Api(status) => Error::of_status(act, server, status),
+            kube::Error::Service(_) | kube::Error::HyperError(_) => {
+                Error::Unreachable { act, server, why: chain(error) }
+            }
+            kube::Error::Auth(_) => Error::Config(format!("cannot {act}: {}", chain(error))),
+            _ => Error::Other { act, why: chain(error) },
+        }
+    }
+
+    fn of_status(act: String, server: String, status: &Status) -> Error {
+        let why = status.message.clone();
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        match status.code {
+            401 => Error::Unknown { act, server },
+            403 => Error::Forbidden { act, why },
+            // An object that is not there has a name in the details; a kind that is not there has none, or is plain text.
+            404 if status.details.as_ref().is_some_and(|details| !details.name.is_empty()) => {
+                Error::Absent { act }
+            }
+            404 => Error::NotInstalled { act },
+            409 => {
+                let owned = causes.filter(|cause| cause.reason == "FieldManagerConflict");
+                let fields: Vec<(String, String)> =
+                    owned.map(|cause| (cause.field.clone(), owner(&cause.message))).collect();
+                if fields.is_empty() { Error::Other { act, why } } else { Error::Conflict { act, fields } }
+            }
+            400 | 422 => {
+                let mut all: Vec<String> = causes.map(cause).collect();
+                if all.is_empty() {
+                    all.push(why);
+                }
+                Error::Invalid { act, why: all }
+            }
+            _ => Error::Other {
+                act,
+                why: if why.is_empty() { format!("status {}", status.code) } else { why },
+            },
+        }
+    }
+
+    /// Its code, for `millrace explain`.
+    pub(crate) fn code(&self) -> Option<Code> {
+        match self {
+            Error::NoConfig | Error::Config(_) | Error::Unreachable { .. } | Error::Slow { .. } => {
+                Some(Code::ServerUnreachable)
+            }
+            Error::Unknown { .. } | Error::Forbidden { .. } => Some(Code::Forbidden),
+            Error::NotInstalled { .. } => Some(Code::NotInstalled),
+            Error::Conflict { .. } => Some(Code::FieldConflict),
+            Error::Invalid { .. } => Some(Code::SpecRefused),
+            Error::Absent { .. } | Error::Other { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoConfig => f.write_str(
+                "there is no kubeconfig: name one with --kubeconfig or KUBECONFIG, or run in a pod with a service account",
+            ),
+            Error::Config(why) => f.write_str(why),
+            Error::Unreachable { act, server, why } => {
+                write!(f, "cannot {act}: the API server {server} cannot be reached: {why}; see --context and --kubeconfig")
+            }
+            Error::Slow { act, server, seconds } => write!(
+                f,
+                "cannot {act}: the API server {server} has not answered for {seconds} s; see --request-timeout"
+            ),
+            Error::Unknown { act, server } => write!(
+                f,
+                "cannot {act}: the API server {server} does not know who asks; renew the kubeconfig's credential"
+            ),
+            Error::Forbidden { act, why } => {
+                write!(f, "cannot {act}: {why}; have that right given to you, or ask with another --context")
+            }
+            Error::NotInstalled { act } => write!(
+                f,
+                "cannot {act}: the cluster does not know that kind; install it with `millrace print crd | kubectl apply -f -`"
+            ),
+            Error::Absent { act } => write!(f, "cannot {act}: there is none"),
+            Error::Conflict { act, fields } => {
+                write!(f, "cannot {act}: ")?;
+                for (index, (field, owner)) in fields.iter().enumerate() {
+                    write!(f, "{}{field} was applied by {owner}", if index > 0 { ", " } else { "" })?;
+                }
+                f.write_str("; change it there, or take it over with --force-conflicts")
+            }
+            Error::Invalid { act, why } => write!(f, "cannot {act}: it is not accepted: {}", why.join("; ")),
+            Error::Other { act, why } => write!(f, "cannot {act}: {why}"),
+        }?;
+        self.code().map_or(Ok(()), |code| write!(f, " ({code})"))
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Whose field it is, out of `conflict with "kubectl-edit" using millrace.dev/v1alpha1`.
+fn owner(message: &str) -> String {
+    message.split('"').nth(1).unwrap_or(message).to_owned()
+}
+
+fn cause(cause: &kube::core::response::StatusCause) -> String {
+    if cause.field.is_empty() || cause.message.contains(&cause.field) {
+        return cause.message.clone();
+    }
+    format!("{}: {}", cause.field, cause.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(status: serde_json::Value, expected: &str) {
+        let status: Status = serde_json::from_value(status).unwrap();
+        let error = Error::of("read it", "https://x:6443", &kube::Error::Api(status.boxed()));
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn each_answer_says_what_to_do() {
+        check(
+            json!({ "code": 403, "reason": "Forbidden", "message": "meshcnis is forbidden: User \"eve\" cannot list" }),
+            "cannot read it: meshcnis is forbidden: User \"eve\" cannot list; have that right given to you, or ask with \
+             another --context (MR1105)",
+        );
+        check(
+            json!({ "code": 404, "message": "404 page not found", "reason": "Failed to parse error data" }),
+            "cannot read it: the cluster does not know that kind; install it with `millrace print crd | kubectl apply -f -` \
+             (MR1103)",
+        );
+        let absent = json!({ "name": "default", "group": "millrace.dev", "kind": "meshcnis" });
+        check(
+            json!({ "code": 404, "reason": "NotFound", "details": absent }),
+            "cannot read it: there is none",
+        );
+        let conflict = json!({ "causes": [{ "reason": "FieldManagerConflict", "field": ".spec.mode",
+            "message": "conflict with \"kubectl-edit\" using millrace.dev/v1alpha1" }] });
+        check(
+            json!({ "code": 409, "reason": "Conflict", "message": "…", "details": conflict }),
+            "cannot read it: .spec.mode was applied by kubectl-edit; change it there, or take it over with \
+             --force-conflicts (MR1104)",
+        );
+        let invalid = json!({ "causes": [{ "reason": "FieldValueInvalid", "field": "spec.mode", "message": "Unsupported value" }] });
+        check(
+            json!({ "code": 422, "reason": "Invalid", "message": "…", "details": invalid }),
+            "cannot read it: it is not accepted: spec.mode: Unsupported value (MR1101)",
+        );
+        check(json!({ "code": 503, "message": "" }), "cannot read it: status 503");
+    }
+}

@@ -1,0 +1,90 @@
+//! `millrace nodes`: what each node's agent reports. Reads, and writes nothing.
+
+mod view;
+
+use super::Outcome;
+use super::connect::{Connection, Error, block_on};
+use crate::api::node::MeshCNINode;
+use crate::args::look::Nodes;
+use crate::args::output::{Form, Style};
+use crate::print::yaml;
+use anyhow::{Context, Result, bail};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DynamicObject, ListParams};
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// The most nodes that are listed (M10); Kubernetes is made for 5 000.
+const MOST_NODES: usize = 20_000;
+/// How many are asked for at once.
+const PAGE: u32 = 500;
+
+/// Lists them, or tells of one.
+pub(crate) fn run(args: &Nodes, out: &mut dyn Write) -> Result<Outcome> {
+    let style = args.cluster.output.style();
+    let connection = Connection::open(&args.cluster.server)?;
+    let found = block_on(async {
+        match &args.node {
+            Some(name) => one(&connection, name).await.map(|found| vec![found]),
+            None => Ok(all(&connection).await?),
+        }
+    })?;
+    let typed: Vec<MeshCNINode> = found
+        .iter()
+        .map(|value| serde_json::from_value(value.clone()))
+        .collect::<Result<_, _>>()
+        .context("read MeshCNINodes: their definition is another than this program's; see `millrace explain MR5017`")?;
+    match (style.form, &typed[..]) {
+        (Form::Json | Form::Yaml, _) => print(&found, args.node.is_some(), style, out)?,
+        (_, [node]) if args.node.is_some() => view::one(node, Timestamp::now(), style, out)?,
+        (_, []) => writeln!(out, "{}", style.say("no agent has reported yet", "尚无 Agent 上报"))?,
+        (_, nodes) => view::table(nodes, Timestamp::now(), style, out)?,
+    }
+    Ok(Outcome::when(typed.iter().all(view::serves)))
+}
+
+async fn one(connection: &Connection, name: &str) -> Result<Value> {
+    let act = format!("read MeshCNINode {name}");
+    let found = connection.ask(&act, connection.all::<MeshCNINode>().get_opt(name)).await?;
+    let Some(found) = found else {
+        bail!("no agent has reported from a node {name}; `millrace nodes` lists those that have (MR2002)");
+    };
+    Ok(tree(&found))
+}
+
+/// All reports, sorted by their nodes' names, as they are on the wire.
+pub(super) async fn all(connection: &Connection) -> Result<Vec<Value>, Error> {
+    let api = connection.all::<MeshCNINode>();
+    let mut params = ListParams::default().limit(PAGE);
+    let mut found = Vec::new();
+    loop {
+        let page = connection.ask("list MeshCNINodes", api.list(&params)).await?;
+        found.extend(page.items.iter().map(tree));
+        if found.len() > MOST_NODES {
+            let why = format!("there are more than {MOST_NODES}");
+            return Err(Error::Other { act: "list MeshCNINodes".to_owned(), why });
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => break,
+        }
+    }
+    found.sort_by_key(|node| node["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+    Ok(found)
+}
+
+fn tree(object: &DynamicObject) -> Value {
+    serde_json::to_value(object).expect("an object that was read can be written")
+}
+
+fn print(found: &[Value], single: bool, style: Style, out: &mut dyn Write) -> Result<()> {
+    let whole = match found {
+        [one] if single => one.clone(),
+        all => json!({ "apiVersion": "v1", "kind": "List", "items": all }),
+    };
+    match style.form {
+        Form::Json => writeln!(out, "{whole:#}")?,
+        _ => write!(out, "{}", yaml::document(&whole))?,
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! `millrace status`: where a cluster is, on one screen, once or whenever it changes. Reads, and writes nothing.
+
+mod view;
+
+use super::connect::{Connection, block_on};
+use super::{Outcome, change};
+use crate::api::mesh::MeshCNI;
+use crate::args::look::Status;
+use crate::args::output::{Form, Mark, Style};
+use crate::print::yaml;
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::Value;
+use std::io::Write;
+
+/// Shows it.
+pub(crate) fn run(args: &Status, out: &mut dyn Write) -> Result<Outcome> {
+    let style = args.cluster.output.style();
+    let connection = Connection::open(&args.cluster.server)?;
+    block_on(async {
+        // What is wrong is said at once, before anything is watched.
+        let found = change::read(&connection).await?;
+        if !args.watch {
+            return show(&found, style, out);
+        }
+        let api: Api<MeshCNI> = Api::all(connection.client.clone());
+        let mut states = Box::pin(watcher::watch_object(api, change::NAME).default_backoff());
+        let mut outcome = show(&found, style, out)?;
+        let mut shown = found["metadata"]["resourceVersion"].clone();
+        loop {
+            out.flush()?;
+            let next = tokio::select! {
+                next = states.next() => next,
+                interrupt = tokio::signal::ctrl_c() => {
+                    interrupt?;
+                    return Ok(outcome);
+                }
+            };
+            // A watch that fails is begun again; what is on the screen says of itself when it was.
+            let Some(Ok(mesh)) = next else { continue };
+            let now = mesh.map_or(Ok(Value::Null), |mesh| serde_json::to_value(&mesh))?;
+            if now["metadata"]["resourceVersion"] != shown {
+                shown = now["metadata"]["resourceVersion"].clone();
+                clear(style, out)?;
+                outcome = show(&now, style, out)?;
+            }
+        }
+    })
+}
+
+/// A screen is shown anew in place; what is piped gets one after the other.
+fn clear(style: Style, out: &mut dyn Write) -> Result<()> {
+    if style.color {
+        write!(out, "\x1b[H\x1b[2J")?
+    } else {
+        writeln!(out)?
+    }
+    Ok(())
+}
+
+fn show(found: &Value, style: Style, out: &mut dyn Write) -> Result<Outcome> {
+    match style.form {
+        Form::Json => writeln!(out, "{found:#}")?,
+        Form::Yaml => write!(out, "{}", yaml::document(found))?,
+        Form::Table | Form::Wide if found.is_null() => {
+            let words = style.say(
+                "mesh CNI was never switched on here: there is no MeshCNI; next: millrace check --pre, millrace enable",
+                "此集群从未启用网格 CNI:没有 MeshCNI;下一步:millrace check --pre,millrace enable",
+            );
+            writeln!(out, "{words}")?;
+        }
+        Form::Table | Form::Wide => {}
+    }
+    if found.is_null() {
+        return Ok(Outcome::Well);
+    }
+    let mesh: MeshCNI = serde_json::from_value(found.clone()).context(
+        "read the MeshCNI: its definition is another than this program's; see `millrace explain MR5017`",
+    )?;
+    if matches!(style.form, Form::Table | Form::Wide) {
+        view::write(&mesh, Timestamp::now(), style, out)?;
+    }
+    Ok(Outcome::when(view::mark(&mesh) != Mark::Bad))
+}

@@ -8,6 +8,7 @@ pub(crate) mod look;
 pub(crate) mod output;
 pub(crate) mod print;
 pub(crate) mod switch;
+pub(crate) mod webhook;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Print(print::Print),
     Apiserver(apiserver::Apiserver),
     Demo(Demo),
+    #[command(hide = true)]
+    Webhook(webhook::Webhook),
     #[command(hide = true)]
     DemoApp(DemoApp),
 }

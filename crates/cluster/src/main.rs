@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => agent::run(args, &mut out).map(Outcome::when),
         Command::Apiserver(args) => apiserver::run(args, &mut out),
         Command::Demo(args) => demo::run(args, &mut out),
+        Command::Webhook(args) => webhook::alone::run(args, &mut out).map(|()| Outcome::Well),
         Command::DemoApp(args) => demo::app::run(args),
     };
     let outcome = outcome.and_then(|outcome| out.flush().map(|()| outcome).map_err(Into::into));

@@ -72,10 +72,13 @@ fn what_cannot_work_is_said_and_refused_when_it_shall_be() {
     let pod = "kind: Pod\nmetadata: {name: web, namespace: shop}\nspec: {containers: [{name: app, securityContext: {runAsUser: 1337}}]}\n";
     let args = ["-f", "-", "--sidecar", "-o", "json"];
     let (printed, said) = check(&args, pod, 0);
-    assert!(said.starts_with("Pod shop/web: warning: IdentityClash: container app runAsUser"), "{said}");
+    assert!(
+        said.starts_with("Pod shop/web: warning: MR3001 IdentityClash: container app runAsUser"),
+        "{said}"
+    );
     assert!(printed.contains("istio-validation"), "{printed}");
     let (_, said) = check(&[&args[..], &["--deny"]].concat(), pod, 1);
-    assert!(said.starts_with("Pod shop/web: refused: IdentityClash"), "{said}");
+    assert!(said.starts_with("Pod shop/web: refused: MR3001 IdentityClash"), "{said}");
 }
 
 #[test]

@@ -115,6 +115,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cluster", &["cluster::*"]),
     ("cluster::args", &["core::*", "cluster::args::*"]),
     // The flags of what stands alone are beside it.
+    ("cluster::args::webhook", &["cluster::args::*", "cluster::telemetry{Log}"]),
     (
         "cluster::args::agent",
         &["cluster::args::*", "cluster::telemetry{Log}", "cluster::agent::health::probe{Probe}"],
@@ -145,7 +146,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cluster::storm", &[]),
     ("cluster::telemetry", &[]),
     // What is done to pods is the same offline.
-    ("cluster::webhook", &["core::*", "cluster::facts", "cluster::webhook::*"]),
+    (
+        "cluster::webhook",
+        &["core::*", "cluster::codes", "cluster::facts", "cluster::http", "cluster::webhook::*"],
+    ),
+    // Standing alone it is a program of its own, with a folder of its own.
+    (
+        "cluster::webhook::alone",
+        &[
+            "host::files",
+            "cluster::args::webhook",
+            "cluster::http",
+            "cluster::telemetry",
+            "cluster::webhook::*",
+        ],
+    ),
     // `why` reads what the agent's flight recorder wrote.
     (
         "cluster::cli",

@@ -1,6 +1,8 @@
 //! What comes of an admission: a patch, remarks for whoever applied the pod, perhaps a refusal, and its name in metrics. PURE.
 //!
-//! The codes are a promise: they are shown to users and counted, so one may be added and none may change.
+//! What can be remarked is in the catalogue of codes.
+
+pub(crate) use crate::codes::Code;
 
 use json_patch::Patch;
 use millrace_core::policy::Reason;
@@ -49,75 +51,32 @@ pub(crate) struct Remark {
 impl Remark {
     /// A remark with the way out that its code always has.
     pub(super) fn new(code: Code, about: impl Into<String>) -> Remark {
-        Remark { code, about: about.into(), way_out: code.way_out().to_owned() }
+        Remark { code, about: about.into(), way_out: way_out(code).to_owned() }
     }
 }
 
 impl fmt::Display for Remark {
-    /// One line: `Code: what; way out`.
+    /// One line: the code and its name, what, and the way out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.code.name(), self.about, self.way_out)
+        write!(f, "{} {}: {}; {}", self.code, self.code.name(), self.about, self.way_out)
     }
 }
 
-/// What can be remarked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
-    /// A setting of the pod cannot be used.
-    UnusableSetting,
-    /// A setting of the pod was put right or is ignored.
-    OddSetting,
-    /// A container runs as the proxy.
-    IdentityClash,
-    /// Init containers keep their network because `istio-init` stays.
-    InitContainersKept,
-    /// Init containers have no network, whoever redirects.
-    InitContainersCutOff,
-    /// The pod is bound for a node without the plugin.
-    UnservedNode,
-    /// `istio-init` has a command or arguments that are not known.
-    UnknownInit,
-    /// The proxy has no user but root, as which nothing unprivileged can validate.
-    ProxyIsRoot,
-    /// Nothing in the pod can redirect it where the plugin does not.
-    NoInitContainer,
-    /// Somebody else wrote the stamp.
-    ForgedStamp,
-}
-
-impl Code {
-    /// Its stable name.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Code::UnusableSetting => "UnusableSetting",
-            Code::OddSetting => "OddSetting",
-            Code::IdentityClash => "IdentityClash",
-            Code::InitContainersKept => "InitContainersKept",
-            Code::InitContainersCutOff => "InitContainersCutOff",
-            Code::UnservedNode => "UnservedNode",
-            Code::UnknownInit => "UnknownInit",
-            Code::ProxyIsRoot => "ProxyIsRoot",
-            Code::NoInitContainer => "NoInitContainer",
-            Code::ForgedStamp => "ForgedStamp",
+/// What is usually to be done about it.
+fn way_out(code: Code) -> &'static str {
+    match code {
+        Code::InitContainersKept => {
+            "to do without privilege, make the sidecar a native one, or run them as the proxy's user"
         }
-    }
-
-    fn way_out(self) -> &'static str {
-        match self {
-            Code::UnusableSetting | Code::OddSetting => "look the setting up in docs/settings.md",
-            Code::IdentityClash => "run it as another user",
-            Code::InitContainersKept => {
-                "to do without privilege, make the sidecar a native one, or run them as the proxy's user"
-            }
-            Code::InitContainersCutOff => {
-                "make the sidecar a native one, or run them as the proxy's user and group"
-            }
-            Code::UnservedNode => "nothing, its istio-init redirects it",
-            Code::UnknownInit => "use the injector's own istio-init",
-            Code::ProxyIsRoot => "give the proxy a user of its own",
-            Code::NoInitContainer => "let the injector add istio-init there",
-            Code::ForgedStamp => "leave it to Millrace, which stamps every pod anew that is created",
+        Code::InitContainersCutOff => {
+            "make the sidecar a native one, or run them as the proxy's user and group"
         }
+        Code::UnservedNode => "nothing, its istio-init redirects it",
+        Code::UnknownInit => "use the injector's own istio-init",
+        Code::ProxyIsRoot => "give the proxy a user of its own",
+        Code::NoInitContainer => "let the injector add istio-init there",
+        Code::ForgedStamp => "leave it to Millrace, which stamps every pod anew that is created",
+        _ => "millrace explain says more of the code",
     }
 }
 

@@ -16,7 +16,7 @@ use crate::facts;
 use millrace_core::complaint::Complaint;
 use millrace_core::knobs;
 use millrace_core::pod::{Pod, Role};
-use millrace_core::policy::{INIT, Mesh, PROXY, Reason, decide};
+use millrace_core::policy::{INIT, Mesh, Reason, decide};
 use millrace_core::settings::Settings;
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
 use millrace_core::status::{STATUS_ANNOTATION, lists_init_container};
@@ -42,7 +42,6 @@ pub(crate) enum Operation<'a> {
     /// The pod is created.
     Create,
     /// The pod is changed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only the server is told of updates; it lands next"))]
     Update {
         /// As it is.
         old: &'a Value,
@@ -68,8 +67,10 @@ pub(crate) fn admit(request: &Request<'_>, wishes: &Wishes) -> Answer {
 struct Case<'a> {
     wishes: &'a Wishes,
     object: &'a Value,
-    /// As core knows a pod: without the stamp, and with the sidecar under the name that core knows.
+    /// As core knows a pod, without the stamp.
     pod: Pod,
+    /// What the operator says of the mesh, exclusions apart.
+    mesh: Mesh,
     edit: Edit,
     remarks: Vec<Remark>,
 }
@@ -83,15 +84,14 @@ impl<'a> Case<'a> {
             pod.name = "(unnamed)".to_owned();
         }
         pod.annotations.remove(STAMP_ANNOTATION);
-        for container in &mut pod.containers {
-            if container.name == wishes.proxy_container {
-                PROXY.clone_into(&mut container.name);
-            } else if container.name == PROXY {
-                wishes.proxy_container.clone_into(&mut container.name);
-            }
-        }
+        let mesh = Mesh {
+            proxy_container: wishes.proxy_container.clone(),
+            min_containers: wishes.min_containers,
+            defaults: wishes.defaults.clone(),
+            ..Mesh::default()
+        };
         let remarks = complaints.iter().map(|complaint| about(Code::OddSetting, complaint)).collect();
-        Case { wishes, object: request.object, pod, edit: Edit::new(request.object), remarks }
+        Case { wishes, object: request.object, pod, mesh, edit: Edit::new(request.object), remarks }
     }
 
     /// After its creation nobody changes a pod's stamp: what it says happened, or is going to when its network is set up.
@@ -118,15 +118,9 @@ impl<'a> Case<'a> {
 
     /// Why it is not redirected, its own `istio-init` apart; `None` if it is.
     fn missing(&self) -> Option<Reason> {
-        let staying = self.pod.containers.iter().filter(|container| container.role != Role::Init);
-        let enough = staying.count() >= self.wishes.min_containers;
-        let mut conditions = decide(&self.pod, &Mesh::default()).conditions.into_iter();
-        let failing = conditions.find(|condition| match condition.reason {
-            Reason::InitContainerPresent => false,
-            Reason::SingleContainer => !enough,
-            _ => !condition.holds,
-        });
-        failing.map(|condition| condition.reason)
+        let conditions = decide(&self.pod, &self.mesh).conditions.into_iter();
+        let mut reasons = conditions.filter(|condition| !condition.holds).map(|condition| condition.reason);
+        reasons.find(|reason| *reason != Reason::InitContainerPresent)
     }
 
     /// In an excluded namespace the pod redirects itself.
@@ -164,7 +158,7 @@ impl<'a> Case<'a> {
             return self
                 .keep(Remark::new(Code::UnknownInit, "istio-init runs a command that is not known here"));
         }
-        let resolved = match settings::resolve(&self.pod, told.as_ref(), &self.wishes.defaults) {
+        let resolved = match settings::resolve(&self.pod, told.as_ref(), &self.mesh) {
             Ok(resolved) => resolved,
             Err(usage) => {
                 return self.keep(Remark::new(
@@ -239,7 +233,7 @@ impl<'a> Case<'a> {
     fn kept_for_init_containers(&mut self, settings: &Settings) -> Option<Remark> {
         let place = self.edit.init_container(INIT).or(self.edit.init_container(VALIDATION)).unwrap_or(0);
         let (mut kept, mut lost) = (Vec::new(), Vec::new());
-        for (index, container) in network::cut_off(&self.pod, settings) {
+        for (index, container) in network::cut_off(&self.pod, &self.mesh.proxy_container, settings) {
             if index < place {
                 kept.push(container.name.as_str())
             } else {
@@ -292,7 +286,8 @@ impl<'a> Case<'a> {
                 let (Some(index), Some(told)) = (validation, told) else {
                     return self.without_init(kept);
                 };
-                let (stated, _) = knobs::settings_of(&self.pod, PROXY, &self.wishes.defaults);
+                let (stated, _) =
+                    knobs::settings_of(&self.pod, &self.mesh.proxy_container, &self.mesh.defaults);
                 init::redirect(&mut self.edit, index, &told, &stated);
                 outcome = Outcome::Restored(reason);
             }

@@ -6,7 +6,7 @@
 use super::init::VALIDATION;
 use super::wishes::{Mark, Unserved};
 use millrace_core::pod::{Container, Pod, Role};
-use millrace_core::policy::{INIT, PROXY};
+use millrace_core::policy::INIT;
 use millrace_core::settings::{Dns, Outbound, OwnerGroups, Settings};
 use serde_json::Value;
 
@@ -14,9 +14,10 @@ use serde_json::Value;
 /// Before the redirection was the node's, only those behind `istio-init` were.
 pub(super) fn cut_off<'a>(
     pod: &'a Pod,
+    proxy: &str,
     settings: &'a Settings,
 ) -> impl Iterator<Item = (usize, &'a Container)> {
-    let proxy = pod.containers.iter().position(|one| one.name == PROXY && one.role == Role::NativeSidecar);
+    let proxy = pod.containers.iter().position(|one| one.name == proxy && one.role == Role::NativeSidecar);
     let up = proxy.unwrap_or(usize::MAX);
     let ordinary = |one: &Container| one.role == Role::Init && one.name != INIT && one.name != VALIDATION;
     let waiting = pod.containers.iter().enumerate().take_while(move |(place, _)| *place < up);

@@ -6,9 +6,9 @@
 
 use super::init::Told;
 use millrace_core::complaint::Complaint;
-use millrace_core::knobs::{self, Defaults, KNOBS, Knob, Surroundings, Usage};
+use millrace_core::knobs::{self, KNOBS, Knob, Surroundings, Usage};
 use millrace_core::pod::Pod;
-use millrace_core::policy::PROXY;
+use millrace_core::policy::Mesh;
 use millrace_core::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,9 +46,9 @@ const USUAL: [&str; 16] = [
 const OURS: &str = "millrace.dev/";
 
 /// The settings of a pod; an error if what its init container is told cannot be understood.
-pub(super) fn resolve(pod: &Pod, told: Option<&Told>, defaults: &Defaults) -> Result<Resolved, Usage> {
-    let (mut settings, mut complaints) = knobs::settings_of(pod, PROXY, defaults);
-    let clashing = knobs::clashes(pod, PROXY, &settings);
+pub(super) fn resolve(pod: &Pod, told: Option<&Told>, mesh: &Mesh) -> Result<Resolved, Usage> {
+    let (mut settings, mut complaints) = knobs::settings_of(pod, &mesh.proxy_container, &mesh.defaults);
+    let clashing = knobs::clashes(pod, &mesh.proxy_container, &settings);
     complaints.retain(|complaint| !clashing.contains(complaint));
     if let Some(told) = told.filter(|told| !told.flags.is_empty()) {
         let flags = from_flags(&told.flags, &told.env)?;
@@ -59,7 +59,7 @@ pub(super) fn resolve(pod: &Pod, told: Option<&Told>, defaults: &Defaults) -> Re
         complaints.extend(fatal.into_iter().filter(|complaint| complaint.fatal));
         settings = merged;
     }
-    let clashes = knobs::clashes(pod, PROXY, &settings);
+    let clashes = knobs::clashes(pod, &mesh.proxy_container, &settings);
     Ok(Resolved { settings, complaints, clashes })
 }
 

@@ -1,0 +1,75 @@
+//! The webhook's server: admission reviews over TLS, each answered from the wishes of that moment.
+//!
+//! It keeps nothing and asks nobody, so that a dry run is like any other, and any number of replicas may serve.
+
+use super::metrics::Metrics;
+use super::review;
+use super::tls::TlsListener;
+use super::wishes::Wishes;
+use crate::http::{self, Limits};
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_util::sync::CancellationToken;
+
+/// Where reviews are posted to.
+pub(crate) const PATH: &str = "/inject";
+
+/// A pod is at most what etcd takes, 1.5 MiB, and a review of a change holds two. An API server closes a silent connection
+/// after 90 s; were it closed here first, the review on its way would be lost.
+pub(crate) const LIMITS: Limits = Limits {
+    connections: 128,
+    head: 16 << 10,
+    body: 3 << 20,
+    patience: Duration::from_secs(120),
+    request: Duration::from_secs(5),
+    life: Duration::from_secs(3_600),
+    farewell: Duration::from_secs(3),
+};
+
+/// What the answers depend on.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    /// What the operator wishes now.
+    pub(crate) wishes: watch::Receiver<Wishes>,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
+}
+
+/// Serves until `stop`, with whatever certificate `served` holds when a connection begins.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    served: watch::Receiver<Arc<CertifiedKey>>,
+    admission: Admission,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let router = Router::new().route(PATH, post(inject)).with_state(admission);
+    http::serve(TlsListener::new(listener, served), router, limits, stop).await;
+}
+
+async fn inject(State(admission): State<Admission>, body: Bytes) -> Response {
+    let start = Instant::now();
+    let answer = review::answer(&body, &admission.wishes.borrow());
+    match answer {
+        Ok((answer, outcome)) => {
+            admission.metrics.admitted(outcome, start.elapsed());
+            Json(answer).into_response()
+        }
+        Err(error) => {
+            admission.metrics.refused();
+            // Anybody may post anything here: it is counted, and told to whoever did.
+            tracing::debug!("{error}");
+            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+        }
+    }
+}

@@ -3,8 +3,11 @@
 //! Plain data and its schema. What may be written is refused by the schema and its rules as far as these can say it; what
 //! they cannot is read by `core`. It never talks to anybody.
 
+pub(crate) mod check;
 pub(crate) mod condition;
+pub(crate) mod convert;
 pub(crate) mod mesh;
+pub(crate) mod names;
 pub(crate) mod node;
 pub(crate) mod redirection;
 mod rules;

@@ -40,6 +40,7 @@ pub(crate) fn run(args: &Print, out: &mut dyn Write) -> Result<Outcome> {
             out.write_all(manifests(&jobs).as_bytes())?;
         }
         What::Crd => out.write_all(crd::file().as_bytes())?,
+        What::Config(args) => return config::of_file(&args.file, out),
         What::Chart(Folder { output }) => write_all(output, &chart::files(), out)?,
         What::Kustomize(Folder { output }) => write_all(output, &kustomize::files(), out)?,
     }

@@ -127,7 +127,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["core::reason", "core::policy{Reason}", "cluster::args::output{Lang}", "cluster::codes::*"],
     ),
     // The custom resources: data for all roles.
-    ("cluster::api", &["core::*", "cluster::api::*"]),
+    ("cluster::api", &["core::*", "cluster::api::*", "cluster::print::yaml"]),
     // What is printed depends on flags alone, and on what the agent itself knows of platforms.
     (
         "cluster::print",
@@ -188,6 +188,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::storm",
             "cluster::telemetry",
             "cluster::agent::*",
+            "cluster::api::*",
         ],
     ),
     // A server of its own: it shares with the other roles how it listens, logs and stops, and nothing else.

@@ -31,6 +31,7 @@ const NEEDS: [(&str, &str); 2] =
 /// An API server of its own with its store; gone when dropped.
 #[derive(Debug)]
 pub struct Apiserver {
+    kind: Kind,
     assets: PathBuf,
     folder: PathBuf,
     /// Bound, never listening: while the server is away nobody else gets its port.
@@ -40,11 +41,33 @@ pub struct Apiserver {
     janitor: Child,
 }
 
+/// Which server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// kube-apiserver.
+    Whole,
+    /// The part of one that serves custom resources; see `crdserver`.
+    Custom,
+}
+
+impl Kind {
+    fn program(self) -> &'static str {
+        match self {
+            Kind::Whole => "kube-apiserver",
+            Kind::Custom => "crdserver",
+        }
+    }
+}
+
 impl Apiserver {
     /// Starts one and waits until it is ready. `None` after saying that `test` is not run where a program is missing.
     pub fn start(test: &str) -> Option<Apiserver> {
+        Apiserver::of(Kind::Whole, test)
+    }
+
+    pub(crate) fn of(kind: Kind, test: &str) -> Option<Apiserver> {
         let assets = PathBuf::from(std::env::var_os("KUBEBUILDER_ASSETS").unwrap_or_default());
-        let programs = ["etcd", "kube-apiserver", "kubectl"];
+        let programs = ["etcd", kind.program(), "kubectl"];
         if let Some(program) = programs.iter().find(|program| !assets.join(program).exists()) {
             let how = "make test does where shared/kube lies beside the clone; elsewhere name a folder of them in \
                        KUBEBUILDER_ASSETS";
@@ -58,6 +81,7 @@ impl Apiserver {
         let folder = held::folder();
         let janitor = held::janitor(&folder);
         let mut api = Apiserver {
+            kind,
             assets: std::path::absolute(assets).expect("there is a working directory"),
             place: place(),
             server: Mutex::new(None),
@@ -201,18 +225,27 @@ impl Apiserver {
     }
 
     fn command(&self) -> Command {
-        let mut command =
-            held::command(&self.assets.join("kube-apiserver"), &self.folder, "apiserver.log", &self.janitor);
+        let mut command = held::command(
+            &self.assets.join(self.kind.program()),
+            &self.folder,
+            "apiserver.log",
+            &self.janitor,
+        );
         command.arg(format!("--secure-port={}", self.address().port()));
         command.args([
             "--etcd-servers=unix://client:0",
             "--bind-address=127.0.0.1",
-            // What the service "kubernetes" would lead to; loopback is refused, and nobody asks.
-            "--advertise-address=192.0.2.1",
             "--permit-port-sharing",
             "--tls-cert-file=server.crt",
             "--tls-private-key-file=server.key",
             "--client-ca-file=ca.crt",
+        ]);
+        if self.kind == Kind::Custom {
+            return command;
+        }
+        command.args([
+            // What the service "kubernetes" would lead to; loopback is refused, and nobody asks.
+            "--advertise-address=192.0.2.1",
             "--service-account-key-file=accounts.pub",
             "--service-account-signing-key-file=accounts.key",
             "--service-account-issuer=https://kubernetes.default.svc",
@@ -228,7 +261,7 @@ impl Apiserver {
     fn is_ready(&self) -> bool {
         let ready =
             |path| self.kubectl(&["get", "--raw", path, "--request-timeout=10s"], "").status.success();
-        ready("/readyz") && ready("/api/v1/namespaces/default")
+        ready("/readyz") && (self.kind == Kind::Custom || ready("/api/v1/namespaces/default"))
     }
 
     fn signal(&self, signal: Signal) {

@@ -7,6 +7,7 @@
 pub mod absent;
 pub mod apiserver;
 pub mod containerd;
+pub mod crdserver;
 pub mod embedded;
 pub mod end;
 mod kubectl;

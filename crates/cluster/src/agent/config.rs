@@ -22,6 +22,7 @@
 //! It touches no other file.
 
 use super::install::Way;
+use crate::api::names::{is_dns_label, label};
 use anyhow::Context;
 use millrace_core::cni::Entry;
 use millrace_core::knobs::Defaults;
@@ -236,7 +237,7 @@ struct SelectionText {
 
 impl SelectionText {
     fn check(self, complaints: &mut Vec<String>) -> Selection {
-        if let Some(name) = self.proxy_container.as_ref().filter(|name| !is_container(name)) {
+        if let Some(name) = self.proxy_container.as_ref().filter(|name| !is_dns_label(name)) {
             complaints.push(format!("selection.proxyContainer is {name:?}; write a container's name"));
         }
         if let Some(count) = self.min_containers.filter(|count| !(1..=2).contains(count)) {
@@ -244,15 +245,6 @@ impl SelectionText {
         }
         Selection { proxy_container: self.proxy_container, min_containers: self.min_containers }
     }
-}
-
-/// A DNS label (RFC 1123), as containers are named by.
-fn is_container(name: &str) -> bool {
-    let sign = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let ends = [name.bytes().next(), name.bytes().last()];
-    (1..=63).contains(&name.len())
-        && name.bytes().all(|byte| sign(byte) || byte == b'-')
-        && ends.into_iter().flatten().all(sign)
 }
 
 fn defaults(texts: BTreeMap<String, String>, complaints: &mut Vec<String>) -> Defaults {
@@ -300,7 +292,7 @@ impl AuditText {
         }
         if let Some(text) = self.label {
             match label(&text) {
-                Some(label) => audit.label = label,
+                Some((key, value)) => audit.label = (key.to_owned(), value.to_owned()),
                 None => complaints
                     .push(format!("audit.label is {text:?}; write key=value as a pod's labels allow")),
             }
@@ -321,25 +313,6 @@ fn period(text: &str) -> Option<Duration> {
     let number: u64 = digits.then(|| number.parse().ok())??;
     let period = Duration::from_secs(number.checked_mul(seconds)?);
     (SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&period).then_some(period)
-}
-
-/// A qualified name and a label's value (Kubernetes, "Labels and Selectors": syntax and character set).
-fn label(text: &str) -> Option<(String, String)> {
-    let word = |text: &str| {
-        let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let ends = [text.bytes().next(), text.bytes().last()];
-        text.len() <= 63
-            && text.bytes().all(inner)
-            && ends.into_iter().flatten().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    let (key, value) = text.split_once('=')?;
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let domain = |prefix: &str| {
-        prefix.len() <= 253
-            && prefix.split('.').all(|part| !part.is_empty() && word(part) && !part.contains('_'))
-    };
-    let fits = !name.is_empty() && word(name) && prefix.is_none_or(domain) && word(value);
-    fits.then(|| (key.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]

@@ -109,11 +109,17 @@ pub(crate) struct Defaults {
     pub(crate) exclude_outbound_ports: Option<Vec<String>>,
     /// Interfaces whose traffic is captured in neither direction.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), inner(length(min = 1, max = 15)))]
+    #[schemars(
+        length(max = 256),
+        inner(length(min = 1, max = 15), regex(pattern = r"^[A-Za-z][-A-Za-z0-9_.]*$"))
+    )]
     pub(crate) exclude_interfaces: Option<Vec<String>>,
     /// Interfaces whose inbound traffic is this pod's outbound traffic (virtual machines).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), inner(length(min = 1, max = 15)))]
+    #[schemars(
+        length(max = 256),
+        inner(length(min = 1, max = 15), regex(pattern = r"^[A-Za-z][-A-Za-z0-9_.]*$"))
+    )]
     pub(crate) reroute_interfaces: Option<Vec<String>>,
     /// Groups whose outbound traffic is captured: ["*"] for all, at most 64 groups, or an empty list for none.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,6 +16,7 @@ pub(crate) enum What {
     Uninstall(Uninstall),
     Chart(Folder),
     Kustomize(Folder),
+    Config(Config),
     /// Print the CustomResourceDefinitions of MeshCNI and MeshCNINode, for kubectl apply.
     Crd,
 }
@@ -35,6 +36,14 @@ pub(crate) struct Uninstall {
     /// A node; may be repeated.
     #[arg(long, value_name = "NODE", value_delimiter = ',', required = true)]
     pub(crate) node: Vec<String>,
+}
+
+/// Print the agent's configuration that a MeshCNI makes; or everything that is wrong with the MeshCNI, with status 1.
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    /// The MeshCNI, YAML or JSON; - for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 /// Write a folder, which is made when it is not there. Files of other names in it are left alone.

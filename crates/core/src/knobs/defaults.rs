@@ -6,6 +6,7 @@ use super::of_pod::complete;
 use super::{Draft, KNOBS, Reader, Source, check, place_of};
 use crate::complaint::Complaint;
 use crate::settings::Settings;
+use std::collections::BTreeMap;
 
 /// An operator's defaults. None said are the table's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,20 +17,23 @@ impl Defaults {
     /// gets one has no defaults: also a slip that a pod would be forgiven is refused here.
     pub fn read<'a>(items: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Defaults, Vec<Complaint>> {
         let mut draft = Draft::of(Settings::default());
-        let (mut complaints, mut written, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut complaints, mut written) = (Vec::new(), Vec::new());
+        // In the table's order, so that the same said otherwise is the same.
+        let mut texts = BTreeMap::new();
         for (key, text) in items {
-            let Some(knob) = place_of(key, 0).map(|at| &KNOBS[at]) else {
+            let Some(at) = place_of(key, 0) else {
                 let fix = "look the name up in docs/settings.md, or remove it";
                 complaints.push(Complaint::fatal(key, text, "is not a setting", fix));
                 continue;
             };
+            let knob = &KNOBS[at];
             written.push((knob.key, knob.key.into()));
-            texts.push((knob.key, text.to_owned()));
+            texts.insert(at, (knob.key, text.to_owned()));
             (knob.read)(&mut draft, &mut Reader::new(knob.key, Source::Operator, &mut complaints), text);
         }
         complete(&mut draft);
         check::together(&draft, &written, &mut complaints);
-        if complaints.is_empty() { Ok(Defaults(texts)) } else { Err(complaints) }
+        if complaints.is_empty() { Ok(Defaults(texts.into_values().collect())) } else { Err(complaints) }
     }
 
     /// The text of one setting, if it is said.

@@ -4,6 +4,8 @@
 //! It listens on loopback or on a unix socket only, knows no credential, and forgets everything when it ends. What requests mean is
 //! decided by pure modules over values; `server` has the state, `serve` the wire.
 
+mod admission;
+mod controllers;
 mod defaults;
 mod discovery;
 mod draft;
@@ -64,7 +66,12 @@ async fn live(args: &Apiserver, out: &mut impl Write) -> Result<()> {
         farewell: Duration::from_millis(500),
         ..http::Limits::default()
     };
-    let router = serve::router(Arc::new(Server::new(limits)));
+    let resolve = args.resolve.iter().cloned().collect();
+    let server = Arc::new(Server::new(limits, resolve));
+    if !args.no_controllers {
+        tokio::spawn(controllers::run(Arc::clone(&server), stop.clone()));
+    }
+    let router = serve::router(server);
     if let Some(path) = &args.socket {
         let listener = http::bind_unix(path)?;
         writeln!(out, "unix://{}", path.display())?;

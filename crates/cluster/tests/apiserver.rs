@@ -2,7 +2,13 @@
 
 #[path = "apiserver/asked.rs"]
 mod asked;
+#[path = "apiserver/changes.rs"]
+mod changes;
+#[path = "apiserver/controllers.rs"]
+mod controllers;
 #[path = "apiserver/kubectl.rs"]
 mod kubectl;
 #[path = "apiserver/objects.rs"]
 mod objects;
+#[path = "apiserver/watches.rs"]
+mod watches;

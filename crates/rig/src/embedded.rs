@@ -89,10 +89,11 @@ pub enum Server {
 }
 
 impl Server {
-    /// The one in memory, and the real one where it can be had; `test` is said not to run against that where it cannot.
+    /// The one in memory, without controllers as the real one is, and that where it can be had; `test` is said not to run
+    /// against it where it cannot.
     /// The real one is shared by all tests of a program: keep to objects of your own.
     pub fn each(test: &str, program: impl AsRef<Path>) -> Vec<Server> {
-        let mut servers = vec![Server::Embedded(Embedded::start(program, &[]))];
+        let mut servers = vec![Server::Embedded(Embedded::start(program, &["--no-controllers"]))];
         servers.extend(Apiserver::shared(&format!("{test} (against kube-apiserver)")).map(Server::Real));
         servers
     }

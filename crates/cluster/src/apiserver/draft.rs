@@ -45,6 +45,8 @@ pub(crate) struct Asked {
     pub(crate) name: String,
     pub(crate) subresource: String,
     pub(crate) manager: String,
+    /// Who asks, as webhooks are told.
+    pub(crate) user: String,
     pub(crate) seed: Seed,
     pub(crate) validation: Validation,
     pub(crate) force: bool,

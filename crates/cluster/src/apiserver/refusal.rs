@@ -3,16 +3,17 @@
 //! Clients act on code and reason, people read the message: neither is ever left out.
 
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// A refused request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Refusal {
     /// The HTTP status.
     pub(crate) code: u16,
-    /// The word clients switch on, of a closed set.
-    pub(crate) reason: &'static str,
+    /// The word clients switch on; of a closed set, but for those that webhooks give.
+    pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
-    details: Value,
+    details: Box<Value>,
 }
 
 /// What a request was about, as messages name it.
@@ -74,7 +75,7 @@ fn shown(value: &Value) -> String {
 
 impl Refusal {
     pub(crate) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Refusal {
-        Refusal { code, reason, message: message.into(), details: Value::Null }
+        Refusal { code, reason: reason.into(), message: message.into(), details: Box::new(Value::Null) }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Refusal {
@@ -115,7 +116,7 @@ impl Refusal {
             |(field, message)| json!({"reason": "FieldManagerConflict", "message": message, "field": field}),
         );
         let mut refusal = Refusal::new(409, "Conflict", message);
-        refusal.details = json!({"causes": causes.collect::<Vec<_>>()});
+        *refusal.details = json!({"causes": causes.collect::<Vec<_>>()});
         refusal
     }
 
@@ -138,7 +139,7 @@ impl Refusal {
 
     pub(crate) fn too_many(message: impl Into<String>) -> Refusal {
         let mut refusal = Refusal::new(429, "TooManyRequests", message);
-        refusal.details = json!({"retryAfterSeconds": 1});
+        *refusal.details = json!({"retryAfterSeconds": 1});
         refusal
     }
 
@@ -146,7 +147,7 @@ impl Refusal {
     pub(crate) fn because(mut self, reason: &str, message: &str) -> Refusal {
         let cause = json!({"reason": reason, "message": message});
         if !self.details.is_object() {
-            self.details = json!({});
+            *self.details = json!({});
         }
         match self.details.get_mut("causes").and_then(Value::as_array_mut) {
             Some(causes) => causes.push(cause),
@@ -166,7 +167,7 @@ impl Refusal {
                 .map(|fault| json!({"reason": fault.reason, "message": fault.message, "field": fault.field}));
             details["causes"] = causes.collect();
         }
-        self.details = details;
+        *self.details = details;
         self
     }
 
@@ -177,7 +178,7 @@ impl Refusal {
             "message": self.message, "reason": self.reason,
         });
         if !self.details.is_null() {
-            status["details"] = self.details.clone();
+            status["details"] = (*self.details).clone();
         }
         status["code"] = self.code.into();
         status
@@ -200,7 +201,7 @@ mod tests {
         assert_eq!((refusal.code, refusal.message.as_str()), (code, message));
         let status = refusal.status();
         assert_eq!(status["code"], json!(code));
-        assert_eq!(status["reason"], refusal.reason);
+        assert_eq!(status["reason"], *refusal.reason);
     }
 
     #[test]

@@ -160,6 +160,12 @@ impl Registry {
         self.kinds.iter().find(|kind| kind.id() == id)
     }
 
+    /// The kind that an owner reference names.
+    pub(crate) fn by_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Kind>> {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        self.kinds.iter().find(|known| known.group == group && known.kind == kind)
+    }
+
     /// All that one group and version serves, in the order of the table.
     pub(crate) fn serving(&self, group: &str, version: &str) -> Vec<Arc<Kind>> {
         let here = (group.to_owned(), version.to_owned());

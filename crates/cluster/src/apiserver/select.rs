@@ -55,6 +55,15 @@ impl LabelSelector {
         Some(LabelSelector(wanted))
     }
 
+    /// A selector of plain labels, as services have; an empty one selects nothing and is `None`.
+    pub(crate) fn of_map(labels: &Value) -> Option<LabelSelector> {
+        let labels = labels.as_object().filter(|labels| !labels.is_empty())?;
+        let wanted = labels.iter().map(|(key, value)| {
+            (key.clone(), Wanted::In(vec![value.as_str().unwrap_or_default().to_owned()]))
+        });
+        Some(LabelSelector(wanted.collect()))
+    }
+
     pub(crate) fn matches(&self, labels: &Labels) -> bool {
         self.0.iter().all(|(key, wanted)| match (wanted, labels.get(key)) {
             (Wanted::In(values), Some(value)) => values.contains(value),

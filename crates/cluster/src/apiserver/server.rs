@@ -2,6 +2,9 @@
 //!
 //! The only lock of the house is here; it is never held while something is waited for. The rules are those of `draft`.
 
+mod admit;
+
+use super::admission::Admission;
 use super::draft::delete::{self as deletion, Deletion, Options};
 use super::draft::{self, Asked, Draft, Seed};
 use super::refusal::{About, Refusal};
@@ -10,6 +13,7 @@ use super::store::{Bounds, Lost, Store, Stored, Wanted, key};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -42,6 +46,11 @@ pub(crate) struct Server {
     state: Mutex<State>,
     /// By kind: the revision of its last change.
     signals: Mutex<HashMap<String, watch::Sender<u64>>>,
+    /// The revision of the last change of all.
+    changes: watch::Sender<u64>,
+    admission: Admission,
+    /// Addresses of services that are known without the cluster: `namespace/name`.
+    resolve: HashMap<String, SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -85,10 +94,17 @@ pub(crate) fn seed() -> Seed {
 
 impl Server {
     /// A server with the namespaces that every cluster has.
-    pub(crate) fn new(limits: Limits) -> Server {
+    pub(crate) fn new(limits: Limits, resolve: HashMap<String, SocketAddr>) -> Server {
         let registry = Arc::new(Registry::new(std::iter::empty()));
         let state = State { store: Store::new(limits.bounds), registry, services: 0 };
-        let server = Server { limits, state: Mutex::new(state), signals: Mutex::default() };
+        let server = Server {
+            limits,
+            state: Mutex::new(state),
+            signals: Mutex::default(),
+            changes: watch::channel(0).0,
+            admission: Admission::default(),
+            resolve,
+        };
         for name in NAMESPACES {
             let made = server.make(("", "v1", "namespaces"), "", &json!({"metadata": {"name": name}}));
             debug_assert!(made.is_ok(), "{made:?}");
@@ -126,6 +142,12 @@ impl Server {
         if let Some(signal) = signals.get(kind) {
             signal.send_replace(revision);
         }
+        self.changes.send_replace(revision);
+    }
+
+    /// Tells when anything has changed.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Makes an object without asking anybody.
@@ -142,6 +164,7 @@ impl Server {
             name: String::new(),
             subresource: String::new(),
             manager: "millrace".to_owned(),
+            user: String::new(),
             seed: seed(),
             validation: draft::Validation::Ignore,
             force: false,
@@ -191,7 +214,7 @@ impl Server {
             if draft.old.is_none() {
                 self.admits_new(asked)?;
             }
-            let changes = draft::settle(asked, &mut draft)?;
+            let changes = self.admit(asked, &mut draft).await?;
             if let Some(old) = draft.old.as_ref().filter(|_| !changes) {
                 let written = Written::Kept(Arc::clone(old));
                 return Ok(Answer { written, created: false, warnings: draft.warnings });
@@ -260,8 +283,9 @@ impl Server {
     }
 
     /// Deletes an object, or marks it for those who hold it.
-    pub(crate) fn delete(&self, asked: &Asked, options: &Options) -> Result<Answer, Refusal> {
+    pub(crate) async fn delete(&self, asked: &Asked, options: &Options) -> Result<Answer, Refusal> {
         let kind = &asked.served.kind;
+        let warnings = self.admit_end(asked).await?;
         if kind.kind == "Namespace" && NAMESPACES[..3].contains(&asked.name.as_str()) {
             return Err(Refusal::forbidden(kind.about(&asked.name), "this namespace may not be deleted"));
         }
@@ -281,7 +305,7 @@ impl Server {
         };
         let written = written.map_err(|lost| refused(lost, kind.about(&asked.name)))?;
         self.tell(&kind.id());
-        Ok(Answer { written, created: false, warnings: Vec::new() })
+        Ok(Answer { written, created: false, warnings })
     }
 
     /// All of a kind that is wanted.
@@ -391,7 +415,7 @@ mod tests {
 
     #[test]
     fn objects_are_made_once() {
-        let server = Server::new(Limits::default());
+        let server = Server::new(Limits::default(), HashMap::new());
         let map = json!({"metadata": {"name": "a"}});
         check(&server, ("", "v1", "configmaps"), &map, Ok("a"));
         check(&server, ("", "v1", "configmaps"), &map, Err(409));
@@ -402,7 +426,7 @@ mod tests {
 
     #[test]
     fn definitions_make_kinds() {
-        let server = Server::new(Limits::default());
+        let server = Server::new(Limits::default(), HashMap::new());
         let schema = json!({"type": "object", "properties": {"spec": {"type": "object"}}});
         let version =
             json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}});

@@ -9,6 +9,11 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+/// The finalizer of an object whose dependents go first.
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+/// The finalizer of an object whose dependents stay.
+pub(crate) const ORPHAN: &str = "orphan";
+
 /// An object at one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
@@ -19,6 +24,8 @@ pub(crate) struct Stored {
     pub(crate) labels: Labels,
     /// The identifiers of its owners.
     pub(crate) owners: Vec<String>,
+    /// Whether it is being deleted and waits for what it owns.
+    pub(crate) leaving: bool,
     fields: Vec<(&'static str, String)>,
     /// JSON.
     pub(crate) bytes: Arc<[u8]>,
@@ -132,10 +139,16 @@ impl Stored {
             uid: text(&metadata["uid"]),
             labels: labels.map(|(key, value)| (key.clone(), text(value))).collect(),
             owners: owners.map(|owner| text(&owner["uid"])).collect(),
+            leaving: metadata["deletionTimestamp"].is_string() && waits(&metadata["finalizers"]),
             fields: kind.fields.iter().map(|field| (*field, plain(object, field))).collect(),
             bytes: serde_json::to_vec(object).unwrap_or_default().into(),
         }
     }
+}
+
+fn waits(finalizers: &Value) -> bool {
+    let finalizers = finalizers.as_array().into_iter().flatten();
+    finalizers.into_iter().any(|name| name == FOREGROUND || name == ORPHAN)
 }
 
 /// `namespace/name`, or the name alone.
@@ -232,7 +245,6 @@ impl Store {
     }
 
     /// What the object with this identifier owns, as kind and key.
-    #[cfg(test)]
     pub(crate) fn dependents(&self, uid: &str) -> Vec<(String, String)> {
         self.dependents.get(uid).into_iter().flatten().cloned().collect()
     }

@@ -2,7 +2,7 @@
 
 use super::{Asked, written};
 use crate::apiserver::refusal::Refusal;
-use crate::apiserver::store::Stored;
+use crate::apiserver::store::{FOREGROUND, ORPHAN, Stored};
 use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -37,11 +37,6 @@ pub(crate) enum Deletion {
     /// It is marked already.
     Same(Value),
 }
-
-/// The finalizer of an object whose dependents go first.
-pub(crate) const FOREGROUND: &str = "foregroundDeletion";
-/// The finalizer of an object whose dependents stay.
-pub(crate) const ORPHAN: &str = "orphan";
 
 impl Options {
     /// Reads `DeleteOptions`, and what the query says in its place.

@@ -27,6 +27,11 @@ pub(crate) fn settle(asked: &Asked, draft: &mut Draft) -> Result<bool, Refusal> 
         defaults::fill(&kind.kind, &mut draft.new);
     }
     separate(asked, draft);
+    for warning in rules::warnings(kind, &draft.new) {
+        if !draft.warnings.contains(&warning) {
+            draft.warnings.push(warning);
+        }
+    }
     if draft.applied {
         draft.applied = false;
         draft.base = draft.new.clone();

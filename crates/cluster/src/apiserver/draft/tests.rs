@@ -15,6 +15,7 @@ fn asked(path: (&str, &str), name: &str) -> Asked {
         name: name.to_owned(),
         subresource: String::new(),
         manager: "test".to_owned(),
+        user: String::new(),
         seed,
         validation: Validation::Warn,
         force: false,

@@ -102,7 +102,7 @@ impl Request<'_> {
     async fn delete(&self, body: Body) -> Result<Response, Refusal> {
         let body = read(self.shared, &self.head.headers, body).await?;
         let options = Options::read(&body, |name| self.query.get(name).map(str::to_owned))?;
-        let answer = self.shared.server.delete(&self.asked()?, &options)?;
+        let answer = self.shared.server.delete(&self.asked()?, &options).await?;
         let last = match &answer.written {
             // Of most kinds only a word is told when they are gone at once.
             Written::Only(last) if self.served.kind.kind != "Pod" => last,
@@ -127,7 +127,7 @@ impl Request<'_> {
         for object in &found {
             let one =
                 Asked { namespace: object.namespace.clone(), name: object.name.clone(), ..asked.clone() };
-            match self.shared.server.delete(&one, &options) {
+            match self.shared.server.delete(&one, &options).await {
                 // Somebody else was faster.
                 Err(refusal) if refusal.code == 404 => {}
                 deleted => drop(deleted?),

@@ -104,7 +104,7 @@ async fn eviction(request: &Request<'_>, body: Body) -> Result<Response, Refusal
         spent
             .map_err(|_| Refusal::too_many("Cannot evict pod as its disruption budget has just changed."))?;
     }
-    server.delete(&whole(request)?, &options)?;
+    server.delete(&whole(request)?, &options).await?;
     let status =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(super::json(StatusCode::CREATED, status.to_string()))

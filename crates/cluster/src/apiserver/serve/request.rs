@@ -23,7 +23,9 @@ impl Request<'_> {
         let agent =
             self.head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
         let agent = agent.split('/').next().filter(|agent| !agent.is_empty()).unwrap_or("unknown");
+        let user = self.head.headers.get("impersonate-user").and_then(|user| user.to_str().ok());
         Ok(Asked {
+            user: user.unwrap_or("anybody").to_owned(),
             served: self.served.clone(),
             namespace: self.target.namespace.clone(),
             name: self.target.name.clone(),

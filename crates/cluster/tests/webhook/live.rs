@@ -4,6 +4,8 @@ use super::certs::{Certs, Step, make};
 use super::serve::LIMITS;
 use super::server::{Server, certs, names, now};
 use super::wishes::{Excluded, Invalid, Wishes};
+use axum::routing::post;
+use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use millrace_rig::apiserver::Apiserver;
@@ -37,16 +39,7 @@ impl Scene {
     fn trust(&self, certs: &Certs) {
         self.generation.set(self.generation.get() + 1);
         let label = format!("generation-{}", self.generation.get());
-        let webhook = json!({
-            "name": "inject.millrace.dev", "failurePolicy": "Ignore", "sideEffects": "None", "admissionReviewVersions": ["v1"],
-            "reinvocationPolicy": "IfNeeded", "timeoutSeconds": 30,
-            "clientConfig": {
-                "url": format!("https://{}/inject", self.server.address), "caBundle": STANDARD.encode(certs.bundle()) },
-            "objectSelector": { "matchExpressions": [{ "key": label, "operator": "DoesNotExist" }] },
-            "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE", "UPDATE"] }] });
-        let configuration = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
-            "metadata": { "name": "zz-millrace" }, "webhooks": [webhook] });
-        self.api.done(&["apply", "-f", "-"], &configuration.to_string());
+        self.register("zz-millrace", &self.server, certs, &label);
         let (mut labelled, plain) = (pod("regular", "probe"), pod("regular", "probe"));
         labelled["metadata"]["labels"][&label] = json!("");
         let stamped = |pod: &Value| {
@@ -61,6 +54,21 @@ impl Scene {
                 .then_some(())
                 .ok_or(format!("{label}: left out {left_out}, asked about others {asked}"))
         });
+    }
+
+    /// Has the API server ask a server about every pod without that label.
+    fn register(&self, name: &str, server: &Server, certs: &Certs, label: &str) {
+        let ours = name == "zz-millrace";
+        let webhook = json!({
+            "name": "inject.millrace.dev", "failurePolicy": "Ignore", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            // Injectors do not run twice, unless told to.
+            "reinvocationPolicy": if ours { "IfNeeded" } else { "Never" }, "timeoutSeconds": 30,
+            "clientConfig": { "url": format!("https://{}/inject", server.address), "caBundle": STANDARD.encode(certs.bundle()) },
+            "objectSelector": { "matchExpressions": [{ "key": label, "operator": "DoesNotExist" }] },
+            "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE", "UPDATE"] }] });
+        let configuration = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+            "metadata": { "name": name }, "webhooks": [webhook] });
+        self.api.done(&["apply", "-f", "-"], &configuration.to_string());
     }
 
     /// A pod as the API server stores it, and what kubectl says beside.
@@ -80,6 +88,24 @@ fn pod(file: &str, name: &str) -> Value {
     pod["metadata"]["name"] = json!(name);
     pod["metadata"]["namespace"] = json!("shop");
     pod
+}
+
+/// What an injector answers: parts of a pod that it injected are put into one that has no sidecar.
+fn injected(review: &Value) -> Value {
+    let asked = &review["request"];
+    let mut response = json!({ "uid": asked["uid"], "allowed": true });
+    let object = &asked["object"];
+    let containers = object["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if asked["operation"] == "CREATE" && containers.iter().all(|one| one["name"] != "istio-proxy") {
+        let example = pod("regular", "example");
+        let patch = json!([
+            { "op": "add", "path": "/spec/initContainers", "value": example["spec"]["initContainers"] },
+            { "op": "add", "path": "/spec/containers/-", "value": example["spec"]["containers"][1] },
+            { "op": "add", "path": "/metadata/annotations", "value": example["metadata"]["annotations"] }]);
+        response["patchType"] = json!("JSONPatch");
+        response["patch"] = json!(STANDARD.encode(patch.to_string()));
+    }
+    json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response })
 }
 
 fn init(pod: &Value) -> &str {
@@ -177,4 +203,38 @@ fn without_it_pods_redirect_themselves() {
     let alone: Value = serde_json::from_slice(&output.stdout).expect("it is created all the same");
     assert_eq!((init(&alone), &alone["metadata"]["annotations"][STAMP]), ("istio-init", &Value::Null));
     assert_eq!(generation.get(), 1);
+}
+
+#[test]
+fn an_injector_may_run_before_it_or_after_it() {
+    let certs = certs();
+    let Some(scene) = Scene::start("webhook::live::an_injector_may_run_before_it_or_after_it", &certs) else {
+        return;
+    };
+    let answer = |Json(review): Json<Value>| async move { Json(injected(&review)) };
+    let injector = Server::of(&certs, LIMITS, Some(Router::new().route("/inject", post(answer))));
+    // The API server asks in the order of these names, and asks ours again when another has changed the pod since.
+    for (round, name) in ["aa-injector", "zzz-injector"].into_iter().enumerate() {
+        scene.register(name, &injector, &certs, "never");
+        let plain = pod("plain", &format!("web-{round}"));
+        let created = until("the injector is asked", PATIENCE, || {
+            let (pod, said) = scene.created(&plain, &["--dry-run=server"]);
+            let is_injected = pod["spec"]["containers"].as_array().is_some_and(|all| all.len() == 2);
+            is_injected.then_some(pod).ok_or(said)
+        });
+        assert_eq!(
+            created["spec"]["initContainers"].as_array().map(Vec::len),
+            Some(1),
+            "{name}: {created:#}"
+        );
+        assert_eq!(init(&created), "istio-validation", "{name}: {created:#}");
+        let stamp = created["metadata"]["annotations"][STAMP].as_str().unwrap_or_default();
+        assert!(stamp.starts_with(r#"{"v":1,"redirect""#), "{name}: {created:#}");
+        scene.api.done(&["delete", "mutatingwebhookconfiguration", name], "");
+        until("the injector is no longer asked", PATIENCE, || {
+            let (pod, said) = scene.created(&plain, &["--dry-run=server"]);
+            let is_plain = pod["spec"]["containers"].as_array().is_some_and(|all| all.len() == 1);
+            is_plain.then_some(()).ok_or(said)
+        });
+    }
 }

@@ -3,8 +3,10 @@
 use super::certs::{Certs, Step, make};
 use super::metrics::Metrics;
 use super::serve::{Admission, LIMITS, serve};
+use super::tls::TlsListener;
 use super::wishes::{Mode, Wishes};
 use crate::http::{self, Limits};
+use axum::Router;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -45,6 +47,11 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(certs: &Certs, limits: Limits) -> Server {
+        Server::of(certs, limits, None)
+    }
+
+    /// The same, or another webhook in its place.
+    pub(super) fn of(certs: &Certs, limits: Limits, other: Option<Router>) -> Server {
         let wishes = watch::Sender::new(Wishes::default());
         let served = watch::Sender::new(make::served(certs).expect("it can be served"));
         let (metrics, stop) = (Metrics::default(), CancellationToken::new());
@@ -55,7 +62,12 @@ impl Server {
             run(async {
                 let listener = http::bind("--listen", (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
                 tell.send(listener.local_addr().expect("it is bound")).expect("the test waits for it");
-                serve(listener, certificate, admission, limits, token).await;
+                match other {
+                    Some(router) => {
+                        http::serve(TlsListener::new(listener, certificate), router, limits, token).await;
+                    }
+                    None => serve(listener, certificate, admission, limits, token).await,
+                }
             });
         });
         let address = told.recv_timeout(PATIENCE).expect("the server listens");

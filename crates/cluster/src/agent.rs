@@ -26,7 +26,8 @@ mod shared;
 pub(crate) mod telemetry;
 pub(crate) mod uninstall;
 
-use crate::args::agent::{Agent, AgentCommand, Install, Places, Platform, Serve, Way as WayFlag};
+use crate::api::platform::Platform;
+use crate::args::agent::{Agent, AgentCommand, Install, Places, Serve, Way as WayFlag};
 use crate::telemetry::start as start_logging;
 use anyhow::{Context, Result};
 use client::Access;

@@ -113,12 +113,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("host::bin", &["core::*", "host::*"]),
     // cluster: nobody imports the demo, except main.
     ("cluster", &["cluster::*"]),
-    ("cluster::args", &["core::*", "cluster::args::*"]),
+    ("cluster::args", &["core::*", "cluster::args::*", "cluster::api::platform"]),
     // The flags of what stands alone are beside it.
     ("cluster::args::webhook", &["cluster::args::*", "cluster::telemetry{Log}"]),
     (
         "cluster::args::agent",
-        &["cluster::args::*", "cluster::telemetry{Log}", "cluster::agent::health::probe{Probe}"],
+        &[
+            "cluster::args::*",
+            "cluster::api::platform",
+            "cluster::telemetry{Log}",
+            "cluster::agent::health::probe{Probe}",
+        ],
     ),
     ("cluster::facts", &["core::*"]),
     // What a code means is the same for every role that names one.
@@ -182,6 +187,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "core::*",
             "host::*",
+            "cluster::api::*",
             "cluster::args::*",
             "cluster::facts",
             "cluster::http",

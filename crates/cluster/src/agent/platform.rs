@@ -4,7 +4,7 @@
 //! both. What is printed for a platform is derived from it. A platform is told from files that only it has, read only.
 
 use super::install::Way;
-pub(crate) use crate::args::agent::Platform;
+pub(crate) use crate::api::platform::Platform;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ pub(crate) fn profile(platform: Platform) -> Profile {
         },
         // `current` is a link that a refresh of the snap moves: a container's mounts then show the former revision until its
         // pod starts anew.
-        Platform::MicroK8s => Profile {
+        Platform::Microk8s => Profile {
             conf_dir: "/var/snap/microk8s/current/args/cni-network",
             bin_dir: "/var/snap/microk8s/current/opt/cni/bin",
             runtimes: &[(
@@ -91,7 +91,7 @@ pub(crate) fn profile(platform: Platform) -> Profile {
         // /host/run/multus/cni/net.d; CRI-O's own directory (/etc/kubernetes/cni/net.d) holds nothing but Multus. Upstream's
         // Multus has /etc/cni/net.d there. Not tried on a cluster: it comes from configurations that others published; which
         // releases set `auxiliaryCNIChainName` is unknown.
-        Platform::OpenShift => Profile {
+        Platform::Openshift => Profile {
             conf_dir: "/run/multus/cni/net.d",
             bin_dir: "/var/lib/cni/bin",
             runtimes: &[CRIO],
@@ -111,8 +111,8 @@ pub(crate) fn profile(platform: Platform) -> Profile {
 pub(crate) fn detect(host_root: &Path) -> (Platform, String) {
     let system = system(host_root);
     for (id, platform) in [
-        ("rhcos", Platform::OpenShift),
-        ("scos", Platform::OpenShift),
+        ("rhcos", Platform::Openshift),
+        ("scos", Platform::Openshift),
         ("bottlerocket", Platform::Bottlerocket),
         ("talos", Platform::Talos),
     ] {
@@ -123,7 +123,7 @@ pub(crate) fn detect(host_root: &Path) -> (Platform, String) {
     for (path, platform) in [
         ("/var/lib/rancher/rke2/agent", Platform::Rke2),
         ("/var/lib/rancher/k3s/agent", Platform::K3s),
-        ("/var/snap/microk8s/current", Platform::MicroK8s),
+        ("/var/snap/microk8s/current", Platform::Microk8s),
         ("/home/kubernetes/bin", Platform::Gke),
         ("/etc/eks", Platform::Eks),
         ("/etc/kubernetes/azure.json", Platform::Aks),

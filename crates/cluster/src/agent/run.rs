@@ -25,11 +25,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How often a standby tries the lock: no event tells that one is free.
+/// How often a standby tries the lock: no event tells that one is free, and a thread that waits in flock cannot be told to stop.
 const GLANCE: Duration = Duration::from_millis(50);
-/// How often the lock's file is looked for, should somebody have wiped its directory.
+/// How often the lock's file is looked for, should somebody have wiped its directory: a watch would go with what it watches,
+/// and one above it fires for every record the plugin writes.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often the configuration file is read: a kubelet brings a changed one within a minute.
+/// How often the configuration file is read: a kubelet brings a changed one within a minute, and what is mounted over a file
+/// or beneath it makes no event.
 const REREAD: Duration = Duration::from_secs(10);
 /// How often the runtime's own thread says that it lives, and when its silence is a fault.
 const BEAT: Duration = Duration::from_secs(5);

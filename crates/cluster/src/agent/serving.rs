@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long anything may take to end.
 pub(super) const FAREWELL: Duration = Duration::from_secs(5);
-/// How often the sockets are looked for, should somebody have wiped the directory.
+/// How often the sockets are looked for, should somebody have wiped the directory; as for the lock, there is no event to wait for.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often what was withheld from the log is told.
 const REST: Duration = Duration::from_secs(10);

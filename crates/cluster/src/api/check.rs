@@ -4,8 +4,9 @@
 //! It mends nothing and looks nothing up. What it accepts converts without a complaint.
 
 use super::convert;
-use super::mesh::{AuditPolicy, Finding, MeshCNISpec, Platform, Way};
+use super::mesh::{AuditPolicy, Finding, MeshCNISpec, Way};
 use super::names::{is_dns_label, is_image, is_key, is_plain_path, is_value, label};
+use super::platform::Platform;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use millrace_core::complaint::Complaint;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,8 @@
 //! The only place that turns it into anything. It adds no meaning: `core` reads defaults as it reads annotations, and every
 //! complaint names its field.
 
-use super::mesh::{AuditPolicy, FailurePolicy, Finding, MeshCNISpec, Platform, Way};
+use super::mesh::{AuditPolicy, FailurePolicy, Finding, MeshCNISpec, Way};
+use super::platform::Platform;
 use super::redirection::{Backend, Defaults as Fields};
 use crate::print::yaml;
 use millrace_core::complaint::Complaint;
@@ -97,24 +98,6 @@ pub(crate) fn agent_config(spec: &MeshCNISpec) -> AgentConfig {
 /// The first 16 hexadecimal digits of a text's SHA-256.
 pub(crate) fn text_digest(text: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-impl Platform {
-    /// Its name in the agent's configuration.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Platform::Kubeadm => "kubeadm",
-            Platform::Gke => "gke",
-            Platform::Eks => "eks",
-            Platform::Aks => "aks",
-            Platform::K3s => "k3s",
-            Platform::Rke2 => "rke2",
-            Platform::Microk8s => "microk8s",
-            Platform::Openshift => "openshift",
-            Platform::Bottlerocket => "bottlerocket",
-            Platform::Talos => "talos",
-        }
-    }
 }
 
 impl Way {

@@ -2,6 +2,7 @@
 //!
 //! The texts of the fields are what `kubectl explain` prints. Plain data.
 
+use super::platform::Platform;
 use super::redirection::Redirection;
 use super::rules;
 use super::status::MeshCNIStatus;
@@ -164,32 +165,6 @@ pub(crate) struct Install {
     /// Labels of the nodes that agents run on; empty: all nodes. Pods on other nodes keep istio-init.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) node_selector: BTreeMap<String, String>,
-}
-
-/// Kinds of nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Platform {
-    /// kubeadm, and whatever keeps its places with containerd.
-    Kubeadm,
-    /// Google Kubernetes Engine.
-    Gke,
-    /// Amazon's EKS.
-    Eks,
-    /// Azure's AKS.
-    Aks,
-    /// k3s.
-    K3s,
-    /// RKE2.
-    Rke2,
-    /// MicroK8s.
-    Microk8s,
-    /// OpenShift 4, with Multus.
-    Openshift,
-    /// Bottlerocket.
-    Bottlerocket,
-    /// Talos.
-    Talos,
 }
 
 /// The ways into a node's chain.

@@ -1,5 +1,6 @@
 //! The flags of `millrace agent`: where things are on the node, and what is wanted there.
 
+use crate::api::platform::Platform;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -140,31 +141,4 @@ pub(crate) enum Way {
     OwnList,
     /// A file in Multus's auxiliary chain.
     Auxiliary,
-}
-
-/// Platforms whose places are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Platform {
-    /// The usual places; also kind.
-    Kubeadm,
-    /// Google's.
-    Gke,
-    /// Amazon's.
-    Eks,
-    /// Azure's.
-    Aks,
-    /// K3s.
-    K3s,
-    /// RKE2.
-    Rke2,
-    /// MicroK8s.
-    #[value(name = "microk8s")]
-    MicroK8s,
-    /// OpenShift: CRI-O with Multus.
-    #[value(name = "openshift")]
-    OpenShift,
-    /// Bottlerocket.
-    Bottlerocket,
-    /// Talos.
-    Talos,
 }

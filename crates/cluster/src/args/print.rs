@@ -1,5 +1,6 @@
 //! The flags of `millrace print`. Flags only: what is printed is in `print`.
 
+pub(crate) use crate::api::platform::Platform;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -87,64 +88,6 @@ impl Profile {
         match self {
             Profile::Zero => "zero",
             Profile::Audit => "audit",
-        }
-    }
-}
-
-/// Kinds of nodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(crate) enum Platform {
-    /// kubeadm, and whatever keeps its places with containerd.
-    #[default]
-    Kubeadm,
-    /// Google Kubernetes Engine.
-    Gke,
-    /// Amazon's EKS.
-    Eks,
-    /// Azure's AKS.
-    Aks,
-    /// k3s.
-    K3s,
-    /// RKE2.
-    Rke2,
-    /// MicroK8s.
-    Microk8s,
-    /// OpenShift 4, with Multus.
-    Openshift,
-    /// Bottlerocket.
-    Bottlerocket,
-    /// Talos.
-    Talos,
-}
-
-impl Platform {
-    /// All of them.
-    pub(crate) const ALL: [Platform; 10] = [
-        Platform::Kubeadm,
-        Platform::Gke,
-        Platform::Eks,
-        Platform::Aks,
-        Platform::K3s,
-        Platform::Rke2,
-        Platform::Microk8s,
-        Platform::Openshift,
-        Platform::Bottlerocket,
-        Platform::Talos,
-    ];
-
-    /// Its name on the command line, in the agent's configuration and in values.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Platform::Kubeadm => "kubeadm",
-            Platform::Gke => "gke",
-            Platform::Eks => "eks",
-            Platform::Aks => "aks",
-            Platform::K3s => "k3s",
-            Platform::Rke2 => "rke2",
-            Platform::Microk8s => "microk8s",
-            Platform::Openshift => "openshift",
-            Platform::Bottlerocket => "bottlerocket",
-            Platform::Talos => "talos",
         }
     }
 }

@@ -4,7 +4,7 @@
 //! the runtime's configuration names is found where it says. The agent still reads that configuration before it believes
 //! this table.
 
-use crate::agent::platform::{self, Profile};
+use crate::agent::platform::{Profile, profile};
 use crate::args::print::Platform;
 
 /// The directories of one platform.
@@ -37,21 +37,6 @@ pub(crate) fn way(platform: Platform) -> &'static str {
 pub(crate) fn chain(platform: Platform) -> Option<(&'static str, &'static str)> {
     let Profile { conf_dir, bin_dir, through_multus, .. } = profile(platform);
     through_multus.then_some((conf_dir, bin_dir))
-}
-
-fn profile(platform: Platform) -> Profile {
-    platform::profile(match platform {
-        Platform::Kubeadm => platform::Platform::Kubeadm,
-        Platform::Gke => platform::Platform::Gke,
-        Platform::Eks => platform::Platform::Eks,
-        Platform::Aks => platform::Platform::Aks,
-        Platform::K3s => platform::Platform::K3s,
-        Platform::Rke2 => platform::Platform::Rke2,
-        Platform::Microk8s => platform::Platform::MicroK8s,
-        Platform::Openshift => platform::Platform::OpenShift,
-        Platform::Bottlerocket => platform::Platform::Bottlerocket,
-        Platform::Talos => platform::Platform::Talos,
-    })
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ fn each_platform_is_told_from_its_files() {
         (
             "/etc/os-release",
             "NAME=x\nID=\"rhcos\"\n",
-            Platform::OpenShift,
+            Platform::Openshift,
             "/run/multus/cni/net.d /var/lib/cni/bin",
         ),
         ("/etc/os-release", "ID=bottlerocket\n", Platform::Bottlerocket, "/etc/cni/net.d /opt/cni/bin"),
@@ -124,7 +124,7 @@ fn each_platform_is_told_from_its_files() {
         (
             "/var/snap/microk8s/current/args/containerd.toml",
             snap,
-            Platform::MicroK8s,
+            Platform::Microk8s,
             "/var/snap/microk8s/current/args/cni-network /var/snap/microk8s/current/opt/cni/bin",
         ),
         ("/home/kubernetes/bin/x", "", Platform::Gke, "/etc/cni/net.d /home/kubernetes/bin"),

@@ -17,6 +17,7 @@ pub(crate) mod metrics;
 pub(crate) mod platform;
 pub(crate) mod pods;
 mod program;
+mod report;
 mod run;
 pub(crate) mod runtime;
 pub(crate) mod selftest;

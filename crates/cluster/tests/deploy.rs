@@ -117,6 +117,10 @@ fn helm_takes_what_the_schema_allows_and_nothing_else() {
 fn a_real_api_server_takes_all_of_it_and_lets_the_agent_do_no_more() {
     let name = "a_real_api_server_takes_all_of_it_and_lets_the_agent_do_no_more";
     let Some(api) = Apiserver::start(name) else { return };
+    let definitions = root().join("deploy/crd.yaml").into_os_string().into_string().expect("a plain path");
+    api.done(&["apply", "--validate=false", "-f", &definitions], "");
+    let defined = ["wait", "--for=condition=Established", "--timeout=120s", "-f", &definitions];
+    api.done(&defined, "");
     let old = is_old(&api);
     for (profile, platform) in variants() {
         let list: Vec<Value> = printed(profile, platform).into_values().collect();
@@ -269,6 +273,10 @@ fn permissions(api: &Apiserver, profile: &str) {
         "list namespaces",
         "watch namespaces",
         "create events",
+        "create meshcninodes.millrace.dev",
+        "patch meshcninodes.millrace.dev",
+        "patch meshcninodes.millrace.dev/status",
+        "get nodes",
     ];
     let audit = ["create pods/eviction", "patch pods"];
     let never = [
@@ -284,7 +292,10 @@ fn permissions(api: &Apiserver, profile: &str) {
         "list secrets",
         "get configmaps",
         "patch nodes",
-        "get nodes",
+        "list nodes",
+        "get meshcninodes.millrace.dev",
+        "delete meshcninodes.millrace.dev",
+        "patch meshcnis.millrace.dev",
         "update namespaces",
         "create serviceaccounts/token",
         "patch daemonsets.apps",

@@ -3,7 +3,7 @@
 //! `install` decides and writes; the guard keeps what was written. This only says what is wanted, and when it is new.
 
 use super::guard::Installed;
-use super::install::{self, Change, Error, Target};
+use super::install::{self, Change, Error, Place, Target};
 use super::pods::Enrolled;
 use super::shared::Shared;
 use anyhow::Result;
@@ -12,6 +12,7 @@ use millrace_core::conflist;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long the first lists of pods and namespaces are waited for before the chain is published with the hint that is there already.
 const FIRST_LIST: Duration = Duration::from_secs(10);
@@ -24,6 +25,8 @@ pub(super) struct Chain {
     /// What is wanted since the last time something new was: the guard compares with this, and so takes nothing new for damage.
     target: Arc<Mutex<Target>>,
     installed: Arc<Installed>,
+    /// Where our entry is, since it was there.
+    place: watch::Sender<Option<Place>>,
 }
 
 impl Chain {
@@ -35,7 +38,17 @@ impl Chain {
         base.wish.entry.enrolled_namespaces = published(&base)?;
         let target = Arc::new(Mutex::new(base.clone()));
         let wanted = target.clone();
-        Ok(Chain { base, target, installed: Arc::new(Installed::new(move || Ok(locked(&wanted).clone()))) })
+        Ok(Chain {
+            base,
+            target,
+            installed: Arc::new(Installed::new(move || Ok(locked(&wanted).clone()))),
+            place: watch::Sender::new(None),
+        })
+    }
+
+    /// Where our entry is, as far as that is known.
+    pub(super) fn place(&self) -> watch::Receiver<Option<Place>> {
+        self.place.subscribe()
     }
 
     /// What the guard keeps.
@@ -97,6 +110,7 @@ impl Chain {
         match done.map_err(anyhow::Error::from).flatten() {
             Ok(Ok(converged)) => {
                 shared.metrics.installed(true);
+                self.place.send_replace(Some(converged.place.clone()));
                 converged.notes.iter().for_each(|note| tracing::warn!("{note}"));
                 let Change { binary, list } = converged.change;
                 if binary || list {

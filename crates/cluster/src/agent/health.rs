@@ -152,6 +152,11 @@ impl Report {
         self.lines.iter().all(|line| line.ok)
     }
 
+    /// Each check by its name, whether it is well, and why.
+    pub(crate) fn checks(&self) -> impl Iterator<Item = (&'static str, bool, &str)> {
+        self.lines.iter().map(|line| (line.name, line.ok, line.why.as_str()))
+    }
+
     fn json(&self) -> String {
         let lines =
             self.lines.iter().map(|line| json!({ "check": line.name, "ok": line.ok, "why": line.why }));

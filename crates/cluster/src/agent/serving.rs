@@ -10,6 +10,7 @@ use super::guard::{Guard, Report, Status};
 use super::health::serve::on_node;
 use super::health::{Check, router};
 use super::install;
+use super::report::report;
 use super::serve;
 use super::shared::Shared;
 use super::telemetry::Teller;
@@ -64,6 +65,7 @@ impl Serving {
         if setup.audits {
             tasks.spawn(auditing::audit(shared.clone(), events.subscribe(), mended.clone()));
         }
+        tasks.spawn(report(shared.clone(), status_now.clone(), chain.place(), events.subscribe()));
         let (reports, reported) = mpsc::channel(REPORTS);
         tasks.spawn(keep_chain(shared.clone(), chain, status, reports, mended));
         tasks.spawn(tell_chain(shared.link.clone(), setup.node.clone(), reported, shared.stop.clone()));

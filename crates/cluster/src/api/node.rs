@@ -42,7 +42,7 @@ pub(crate) struct MeshCNINodeStatus {
     pub(crate) reported_at: Option<Time>,
     /// The agent's version.
     pub(crate) agent_version: String,
-    /// The version of the installed plugin, as it says itself.
+    /// The version of the installed plugin, which is the agent's own; absent while it does not answer or is not in the chain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plugin_version: Option<String>,
     /// The digest of the configuration the agent follows: the first 16 hexadecimal digits of SHA-256.
@@ -54,9 +54,9 @@ pub(crate) struct MeshCNINodeStatus {
     /// How rules are put into this node's kernel; absent until the first pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) backend: Option<String>,
-    /// How pods' starts went since the agent started.
+    /// How pods' starts went since this agent serves. Counts alone are told every five minutes.
     pub(crate) outcomes: Outcomes,
-    /// Running pods whose rules differ from what was planned; absent where nothing is looked for.
+    /// Running pods whose rules differ from what was planned; absent where nobody counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drifted: Option<u32>,
     /// Ready, ChainConfigured, NoChainConflict, Audited.

@@ -34,6 +34,15 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
          Without this line the log and the metrics still say it.",
     ),
     (
+        "ClusterRole/rules/millrace.dev meshcninodes create,patch",
+        "The report of its node: how its chain is and how pods' starts went. RBAC cannot narrow this down to\n\
+         the node's own, so nobody takes a node's word alone; see docs/install.md.",
+    ),
+    (
+        "ClusterRole/rules/ nodes get",
+        "The report goes with its node, so it names the node's UID as its owner's.",
+    ),
+    (
         "ClusterRole/rules/ pods/eviction create",
         "Audit policy Delete: a pod that runs unprotected is evicted, so disruption budgets hold.",
     ),

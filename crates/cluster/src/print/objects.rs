@@ -133,6 +133,9 @@ fn rules(profile: Profile) -> Vec<PolicyRule> {
         rule("", "pods", &["get", "list", "watch"]),
         rule("", "namespaces", &["get", "list", "watch"]),
         rule("", "events", &["create"]),
+        rule("millrace.dev", "meshcninodes", &["create", "patch"]),
+        rule("millrace.dev", "meshcninodes/status", &["patch"]),
+        rule("", "nodes", &["get"]),
     ];
     if profile == Profile::Audit {
         rules.push(rule("", "pods/eviction", &["create"]));

@@ -26,6 +26,8 @@ const EXIT_SWITCH: &str = "\
 Exit status: 0 it is done, and with --wait reached; 1 with --wait: not reached; 2 it could not be done; 130 the waiting was \
 interrupted.";
 
+const EXIT_DIFF: &str = "Exit status: 0 nothing differs; 1 something does; 2 it could not be looked at.";
+
 const EXIT: &str =
     "Exit status: 0 all is well; 1 something is wrong with what was looked at; 2 it could not be looked at.";
 
@@ -36,6 +38,7 @@ pub(crate) enum Command {
     Exclude(switch::Exclude),
     Status(look::Status),
     Nodes(look::Nodes),
+    Plan(look::Plan),
     Explain(Explain),
     Inject(inject::Inject),
     Rules(Rules),

@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub(crate) mod inject;
 mod live;
 pub(crate) mod nodes;
+pub(crate) mod plan;
 mod reasons;
 pub(crate) mod rules;
 mod source;

@@ -9,6 +9,7 @@ mod codes;
 mod demo;
 mod facts;
 mod http;
+mod mechanism;
 mod print;
 mod storm;
 mod telemetry;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Exclude(args) => cli::switch::exclude(args, &mut out),
         Command::Status(args) => cli::status::run(args, &mut out),
         Command::Nodes(args) => cli::nodes::run(args, &mut out),
+        Command::Plan(args) => cli::plan::run(args, &mut out),
         Command::Explain(args) => cli::explain::run(args, &mut out),
         Command::Inject(args) => cli::inject::run(args, &mut out),
         Command::Rules(args) => cli::rules::run(args, &mut out),

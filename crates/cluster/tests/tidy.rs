@@ -126,6 +126,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cluster::facts", &["core::*"]),
+    ("cluster::mechanism", &["core::policy", "core::reason", "core::stamp", "core::status"]),
     // What a code means is the same for every role that names one.
     (
         "cluster::codes",
@@ -178,6 +179,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::api::*",
             "cluster::codes",
             "cluster::facts",
+            "cluster::mechanism",
             "cluster::cli::*",
             "cluster::agent::flight::*",
         ],

@@ -2,7 +2,8 @@
 
 use super::EXIT;
 use super::cluster::Cluster;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
 
 /// Show on one screen where the cluster is: the switch, nodes, pods, the change on its way, and what is wrong.
 #[derive(Clone, Debug, Args)]
@@ -24,4 +25,51 @@ pub(crate) struct Nodes {
     pub(crate) node: Option<String>,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
+}
+
+/// List the pods that would be redirected by somebody else, once they are restarted, if the MeshCNI were as proposed.
+///
+/// Without a proposal: as it is, which is what pods still owe; or switched on, where mesh CNI was never on.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = super::EXIT_DIFF)]
+pub(crate) struct Plan {
+    /// Propose this MeshCNI, YAML or JSON; - for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Propose this mode.
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<Mode>,
+    /// Propose to exclude exactly these namespaces.
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    pub(crate) exclude: Option<Vec<String>>,
+    /// Only the pods of this namespace; else of all.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// The modes of the MeshCNI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// The node's chain redirects.
+    #[value(name = "CNI", alias = "cni")]
+    Cni,
+    /// Each pod redirects itself; agents stay.
+    #[value(name = "InitContainer", alias = "init-container")]
+    InitContainer,
+    /// Each pod redirects itself; agents leave.
+    #[value(name = "Disabled", alias = "disabled")]
+    Disabled,
+}
+
+impl Mode {
+    /// As the MeshCNI spells it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::Cni => "CNI",
+            Mode::InitContainer => "InitContainer",
+            Mode::Disabled => "Disabled",
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod codes;
+mod plan;
 mod program;
 mod status;
 mod switch;

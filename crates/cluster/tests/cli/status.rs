@@ -1,6 +1,6 @@
 //! `millrace status` and `millrace nodes`, in both languages.
 
-use crate::cluster::{Cluster, condition};
+use crate::cluster::{Cluster, condition, on_each};
 use crate::program::golden;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -51,7 +51,10 @@ fn degraded() -> Value {
 
 #[test]
 fn golden_status() {
-    let Some(cluster) = Cluster::fresh("cli::golden_status") else { return };
+    on_each("cli::golden_status", golden_status_on);
+}
+
+fn golden_status_on(cluster: &Cluster) {
     let check = |name: &str, args: &[&str], status: i32| {
         let said = cluster.run(args);
         assert_eq!((said.status, said.err.as_str()), (Some(status), ""), "{name}: {}", said.out);
@@ -75,7 +78,10 @@ fn golden_status() {
 
 #[test]
 fn golden_nodes() {
-    let Some(cluster) = Cluster::fresh("cli::golden_nodes") else { return };
+    on_each("cli::golden_nodes", golden_nodes_on);
+}
+
+fn golden_nodes_on(cluster: &Cluster) {
     assert_eq!(cluster.run(&["nodes"]).out, "no agent has reported yet\n");
     let time = "2026-01-01T00:00:00Z";
     let node = |name: &str, serving: bool| {
@@ -97,7 +103,7 @@ fn golden_nodes() {
         let mut made = node(name, serving);
         cluster.create(&made);
         let path = format!("/apis/millrace.dev/v1alpha1/meshcninodes/{name}");
-        let held = cluster.api.done(&["get", "--raw", &path], "");
+        let held = cluster.done(&["get", "--raw", &path], "");
         let held: Value = serde_json::from_str(&held).expect("an object is JSON");
         made["metadata"] = held["metadata"].clone();
         cluster.replace(&format!("{path}/status"), &made);
@@ -118,9 +124,13 @@ fn golden_nodes() {
 
 #[test]
 fn a_watched_status_is_shown_again_when_it_changes() {
-    let Some(cluster) = Cluster::fresh("cli::a_watched_status_is_shown_again_when_it_changes") else {
-        return;
-    };
+    on_each(
+        "cli::a_watched_status_is_shown_again_when_it_changes",
+        a_watched_status_is_shown_again_when_it_changes_on,
+    );
+}
+
+fn a_watched_status_is_shown_again_when_it_changes_on(cluster: &Cluster) {
     cluster.run(&["enable"]);
     let mut watching = cluster.start(&["status", "--watch"]);
     let mut lines = BufReader::new(watching.stdout.take().expect("a pipe")).lines();

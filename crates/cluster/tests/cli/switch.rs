@@ -1,6 +1,6 @@
 //! `millrace enable`, `disable`, `exclude`: what they write, whose fields they leave alone, and how they wait.
 
-use crate::cluster::{Cluster, condition};
+use crate::cluster::{Cluster, condition, on_each};
 use crate::program::{Said, command, golden};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
@@ -17,7 +17,10 @@ fn refused(said: &Said) -> &str {
 
 #[test]
 fn the_switch_is_an_edit_of_the_meshcni() {
-    let Some(cluster) = Cluster::fresh("cli::the_switch_is_an_edit_of_the_meshcni") else { return };
+    on_each("cli::the_switch_is_an_edit_of_the_meshcni", the_switch_is_an_edit_of_the_meshcni_on);
+}
+
+fn the_switch_is_an_edit_of_the_meshcni_on(cluster: &Cluster) {
     let tried = cluster.run(&["enable", "--exclude", "kube-system,legacy", "--dry-run=server", "--diff"]);
     assert_eq!(tried.status, Some(0), "{}", tried.err);
     assert!(
@@ -26,7 +29,7 @@ fn the_switch_is_an_edit_of_the_meshcni() {
         tried.out
     );
     assert!(tried.out.contains("\n+mode: CNI\n") && tried.out.contains("\n+- legacy\n"), "{}", tried.out);
-    let none = cluster.api.kubectl(&["get", "meshcni", "default"], "");
+    let none = cluster.kubectl(&["get", "meshcni", "default"], "");
     assert!(!none.status.success(), "a dry run makes nothing");
 
     let said = cluster.run(&["enable", "--exclude", "kube-system,legacy"]);
@@ -61,11 +64,14 @@ fn the_switch_is_an_edit_of_the_meshcni() {
 
 #[test]
 fn what_others_applied_is_theirs() {
-    let Some(cluster) = Cluster::fresh("cli::what_others_applied_is_theirs") else { return };
+    on_each("cli::what_others_applied_is_theirs", what_others_applied_is_theirs_on);
+}
+
+fn what_others_applied_is_theirs_on(cluster: &Cluster) {
     let theirs = json!({ "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNI", "metadata": { "name": "default" },
         "spec": { "mode": "Disabled", "excludeNamespaces": ["a", "b"] } });
     let apply = ["apply", "--server-side", "--field-manager=gitops", "-f", "-"];
-    cluster.api.done(&apply, &theirs.to_string());
+    cluster.done(&apply, &theirs.to_string());
     let said = cluster.run(&["enable"]);
     let expected = "millrace: cannot change MeshCNI default: .spec.mode was applied by gitops; change it there, or take it \
                     over with --force-conflicts (MR1104)\n";
@@ -86,7 +92,10 @@ fn what_others_applied_is_theirs() {
 
 #[test]
 fn waiting_ends_when_the_controller_says_so() {
-    let Some(cluster) = Cluster::fresh("cli::waiting_ends_when_the_controller_says_so") else { return };
+    on_each("cli::waiting_ends_when_the_controller_says_so", waiting_ends_when_the_controller_says_so_on);
+}
+
+fn waiting_ends_when_the_controller_says_so_on(cluster: &Cluster) {
     cluster.run(&["enable"]);
     cluster.report("Running", "Serving", json!({}));
     let said = cluster.run(&["enable", "--wait"]);
@@ -121,7 +130,10 @@ fn waiting_ends_when_the_controller_says_so() {
 
 #[test]
 fn an_interrupt_ends_the_waiting_alone() {
-    let Some(cluster) = Cluster::fresh("cli::an_interrupt_ends_the_waiting_alone") else { return };
+    on_each("cli::an_interrupt_ends_the_waiting_alone", an_interrupt_ends_the_waiting_alone_on);
+}
+
+fn an_interrupt_ends_the_waiting_alone_on(cluster: &Cluster) {
     let mut waiting = cluster.start(&["enable", "--wait"]);
     let mut lines = BufReader::new(waiting.stdout.take().expect("a pipe")).lines();
     let first = lines.next().expect("a line").expect("text");
@@ -138,14 +150,14 @@ fn an_interrupt_ends_the_waiting_alone() {
 
 #[test]
 fn golden_refusals() {
-    let Some(cluster) = Cluster::fresh("cli::golden_refusals") else { return };
-    let stranger = cluster.api.user("eve", &["others"]);
+    let Some(cluster) = Cluster::real("cli::golden_refusals") else { return };
+    let stranger = cluster.api().user("eve", &["others"]);
     let mut all = String::new();
     let mut say = |title: &str, said: &Said| {
-        let text = refused(said).replace(&cluster.api.url(), "https://SERVER");
+        let text = refused(said).replace(&cluster.api().url(), "https://SERVER");
         all.push_str(&format!(
             "{title}: {}",
-            text.replace(&cluster.api.folder().display().to_string(), "FOLDER")
+            text.replace(&cluster.api().folder().display().to_string(), "FOLDER")
         ));
     };
     say("forbidden", &cluster.run_as(&stranger, &["status"]));
@@ -156,7 +168,7 @@ fn golden_refusals() {
         &command(&["status"]).env("HOME", "/nowhere").output().expect("millrace runs").into(),
     );
     say("no such node", &cluster.run(&["nodes", "absent"]));
-    cluster.api.done(&["delete", "crd", "meshcnis.millrace.dev"], "");
+    cluster.done(&["delete", "crd", "meshcnis.millrace.dev"], "");
     say("no definition", &cluster.run(&["enable"]));
     golden("refusals", &all);
 }

@@ -1,0 +1,142 @@
+//! `millrace plan`: which pods would be redirected by somebody else, once they are restarted, if the MeshCNI were as proposed.
+//!
+//! Reads pods and the MeshCNI; writes nothing. What becomes of a pod is asked of the webhook's own code.
+
+mod compare;
+mod view;
+
+pub(crate) use compare::Plan;
+
+use super::connect::{Connection, Error, block_on};
+use super::{Outcome, change, source};
+use crate::args::cluster::Scope;
+use crate::args::look::Plan as Args;
+use crate::args::output::Form;
+use crate::print::yaml;
+use crate::webhook::wishes::Wishes;
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DynamicObject, ListParams};
+use kube::core::ApiResource;
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// The most pods that are looked at (M10); Kubernetes is made for 150 000.
+const MOST_PODS: usize = 400_000;
+/// How many are asked for at once: a page of pods is some megabytes.
+const PAGE: u32 = 250;
+
+/// Plans.
+pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+    let style = args.cluster.output.style();
+    let connection = Connection::open(&args.cluster.server)?;
+    let (live, plan, proposed) = block_on(async {
+        let live = change::read(&connection).await.or_else(absent)?;
+        let proposed = proposed(args, &live["spec"])?;
+        let plan = plan(&connection, args.namespace.as_deref(), &proposed).await?;
+        Ok::<_, anyhow::Error>((live, plan, proposed))
+    })?;
+    match style.form {
+        Form::Json => writeln!(out, "{:#}", view::value(&plan, &live["spec"], &proposed))?,
+        Form::Yaml => write!(out, "{}", yaml::document(&view::value(&plan, &live["spec"], &proposed)))?,
+        Form::Table | Form::Wide => view::write(&plan, &live["spec"], &proposed, style, out)?,
+    }
+    Ok(Outcome::when(plan.changes.is_empty()))
+}
+
+/// A cluster that does not know the kind yet can be planned for all the same.
+fn absent(error: Error) -> Result<Value, Error> {
+    if matches!(error, Error::NotInstalled { .. }) { Ok(Value::Null) } else { Err(error) }
+}
+
+/// What becomes of the pods under `proposed`.
+pub(crate) async fn plan(connection: &Connection, namespace: Option<&str>, proposed: &Value) -> Result<Plan> {
+    let wishes = wishes(proposed)?;
+    let scope = Scope { namespace: namespace.map(str::to_owned), all_namespaces: namespace.is_none() };
+    let mut plan = Plan::default();
+    pods(connection, &scope, &mut |pod| plan.look(pod, &wishes)).await?;
+    plan.sort();
+    Ok(plan)
+}
+
+/// Looks at every pod, page by page: what is kept of one is what `look` keeps.
+pub(crate) async fn pods(
+    connection: &Connection,
+    scope: &Scope,
+    look: &mut dyn FnMut(&Value),
+) -> Result<(), Error> {
+    let kind = ApiResource::erase::<Pod>(&());
+    let api: Api<DynamicObject> = match &scope.namespace {
+        Some(namespace) => Api::namespaced_with(connection.client.clone(), namespace, &kind),
+        None => Api::all_with(connection.client.clone(), &kind),
+    };
+    let mut params = ListParams::default().limit(PAGE);
+    let mut count = 0;
+    loop {
+        let page = connection.ask("list pods", api.list(&params)).await?;
+        count += page.items.len();
+        if count > MOST_PODS {
+            let why = format!("there are more than {MOST_PODS}; name a namespace with -n");
+            return Err(Error::Other { act: "list pods".to_owned(), why });
+        }
+        for pod in &page.items {
+            look(&serde_json::to_value(pod).expect("an object that was read can be written"));
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// The specification that is planned for: what the flags say on top of what is there; without any, what is there, or mesh CNI
+/// switched on as by default.
+fn proposed(args: &Args, live: &Value) -> Result<Value> {
+    let mut spec = if live.is_null() { json!({ "mode": "CNI" }) } else { live.clone() };
+    if let Some(file) = &args.file {
+        let documents = source::documents(file)?;
+        let mut meshes = documents.into_iter().filter(|one| one["kind"] == "MeshCNI");
+        let Some(mesh) = meshes.next() else { bail!("{} has no MeshCNI", file.display()) };
+        spec = mesh["spec"].clone();
+        if spec.is_null() {
+            spec = json!({});
+        }
+    }
+    if let Some(mode) = args.mode {
+        spec["mode"] = json!(mode.name());
+    }
+    if let Some(excluded) = &args.exclude {
+        spec["excludeNamespaces"] = json!(excluded);
+    }
+    // Every field gets its default here, as the API server would give it.
+    let typed: crate::api::mesh::MeshCNISpec =
+        serde_json::from_value(spec).context("read what is proposed (MR1101)")?;
+    Ok(serde_json::to_value(typed)?)
+}
+
+/// What the webhook is told of a specification. It is taken to convert, as it does once all nodes serve.
+pub(crate) fn wishes(spec: &Value) -> Result<Wishes> {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => {
+            let texts = list.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned));
+            texts.collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    };
+    let defaults = spec["redirection"]["defaults"].as_object().into_iter().flatten();
+    let defaults: serde_json::Map<String, Value> =
+        defaults.map(|(key, value)| (key.clone(), text(value).into())).collect();
+    let wishes = json!({
+        "mode": spec["mode"],
+        "excludeNamespaces": spec["excludeNamespaces"],
+        "excluded": spec["excludedPolicy"],
+        "proxyContainer": spec["selection"]["proxyContainer"],
+        "minContainers": spec["selection"]["minContainers"],
+        "invalidPods": spec["admission"]["invalidPods"],
+        "defaults": defaults,
+        "serving": true,
+    });
+    serde_json::from_value(wishes).context("read the MeshCNI's specification (MR1101)")
+}

@@ -1,0 +1,198 @@
+//! What becomes of each pod when it is admitted anew: the pod and the wishes in, the change out. PURE.
+
+use crate::codes::Code;
+use crate::mechanism::{Mechanism, mechanism};
+use crate::webhook::inject::{Operation, Request, admit};
+use crate::webhook::wishes::{Mode, Wishes};
+use millrace_core::stamp::{self, STAMP_ANNOTATION};
+use serde_json::{Value, json};
+
+/// What becomes of all pods.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    /// The pods that get another redirection when they are restarted.
+    pub(crate) changes: Vec<Change>,
+    /// What is to be known of pods, whether they change or not: the pod, the code, the words.
+    pub(crate) remarks: Vec<(String, Code, String)>,
+    /// Pods of the mesh that stay as they are.
+    pub(crate) same: usize,
+    /// Pods outside the mesh.
+    pub(crate) outside: usize,
+}
+
+/// A pod that gets another redirection when it is restarted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) pod: String,
+    /// Who would start it again: kind and name; `None` if nobody would.
+    pub(crate) workload: Option<(String, String)>,
+    /// Who redirects it now.
+    pub(crate) before: Mechanism,
+    /// Who would.
+    pub(crate) after: Mechanism,
+}
+
+/// The most remarks that are kept (M10): the rest is counted with their pods' changes.
+const MOST_REMARKS: usize = 1000;
+
+impl Plan {
+    /// Takes a pod in.
+    pub(crate) fn look(&mut self, pod: &Value, wishes: &Wishes) {
+        let Some(before) = mechanism(pod) else {
+            self.outside += 1;
+            return;
+        };
+        let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let (namespace, name) = (text("namespace"), text("name"));
+        let (admitted, remarks) = again(pod, &namespace, wishes);
+        let after = after(before, pod, &admitted, wishes);
+        let room = MOST_REMARKS.saturating_sub(self.remarks.len());
+        let named = remarks.into_iter().take(room);
+        self.remarks.extend(named.map(|(code, words)| (format!("{namespace}/{name}"), code, words)));
+        if is_same(before, after) && stamps_agree(pod, &admitted, after) {
+            self.same += 1;
+            return;
+        }
+        self.changes.push(Change { workload: workload(pod), namespace, pod: name, before, after });
+    }
+
+    /// Puts it into the order in which it is read.
+    pub(crate) fn sort(&mut self) {
+        self.changes.sort_by(|one, other| (&one.namespace, &one.pod).cmp(&(&other.namespace, &other.pod)));
+        self.remarks.sort();
+    }
+}
+
+/// The pod as it would be admitted anew, and what would be said about it. Nobody makes a pod with a stamp.
+fn again(pod: &Value, namespace: &str, wishes: &Wishes) -> (Value, Vec<(Code, String)>) {
+    let mut admitted = pod.clone();
+    if let Some(annotations) = admitted["metadata"]["annotations"].as_object_mut() {
+        annotations.remove(STAMP_ANNOTATION);
+    }
+    let answer = admit(&Request { operation: Operation::Create, namespace, object: &admitted }, wishes);
+    let patched = json_patch::patch(&mut admitted, &answer.patch);
+    debug_assert!(patched.is_ok(), "a patch made of a pod applies to it: {patched:?}");
+    let remarks = answer.warnings.iter().chain(&answer.refusal).filter_map(|remark| {
+        let code = Code::ALL.iter().find(|code| code.name() == remark.code.name())?;
+        Some((*code, format!("{}; {}", remark.about, remark.way_out)))
+    });
+    (admitted, remarks.collect())
+}
+
+/// Who redirects the pod as it would be made anew. Where nothing is converted the injector's own container is in it again.
+fn after(before: Mechanism, pod: &Value, admitted: &Value, wishes: &Wishes) -> Mechanism {
+    let stamped = !pod["metadata"]["annotations"][STAMP_ANNOTATION].is_null();
+    match before {
+        Mechanism::Cni if stamped && wishes.mode != Mode::Cni => Mechanism::InitContainer,
+        Mechanism::Kept if wishes.mode != Mode::Cni => Mechanism::InitContainer,
+        _ => mechanism(admitted).unwrap_or(before),
+    }
+}
+
+/// A pod that keeps istio-init on purpose is redirected as one that has it anyway.
+fn is_same(before: Mechanism, after: Mechanism) -> bool {
+    let plain = |one| if one == Mechanism::Kept { Mechanism::InitContainer } else { one };
+    plain(before) == plain(after)
+}
+
+/// Whether the settings that a chain follows stay the same.
+fn stamps_agree(pod: &Value, admitted: &Value, after: Mechanism) -> bool {
+    let read = |pod: &Value| pod["metadata"]["annotations"][STAMP_ANNOTATION].as_str().map(stamp::read);
+    after != Mechanism::Cni || read(pod) == read(admitted)
+}
+
+/// Who would start a pod again: a ReplicaSet's Deployment where its name tells.
+pub(crate) fn workload(pod: &Value) -> Option<(String, String)> {
+    let owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+    let owner =
+        owners.clone().find(|owner| owner["controller"] == json!(true)).or_else(|| owners.clone().next())?;
+    let (kind, name) = (owner["kind"].as_str()?, owner["name"].as_str()?);
+    let hash = pod["metadata"]["labels"]["pod-template-hash"].as_str();
+    let deployment = hash.and_then(|hash| name.strip_suffix(hash)?.strip_suffix('-'));
+    Some(match (kind, deployment) {
+        ("ReplicaSet", Some(deployment)) => ("Deployment".to_owned(), deployment.to_owned()),
+        _ => (kind.to_owned(), name.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::plan::wishes;
+
+    fn pod(name: &str, namespace: &str, init: &[&str], app: &str) -> Value {
+        let mut list: Vec<Value> = init.iter().map(|name| json!({ "name": name, "image": "x" })).collect();
+        let injector = json!({ "name": "istio-init", "image": "proxyv2", "args": ["istio-iptables", "-p", "15001", "-z",
+            "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020"],
+            "securityContext": { "runAsUser": 0, "capabilities": { "add": ["NET_ADMIN", "NET_RAW"] } } });
+        list.push(injector);
+        json!({
+            "metadata": { "name": name, "namespace": namespace, "annotations": {
+                "sidecar.istio.io/status": r#"{"initContainers":["istio-init"],"containers":["istio-proxy"]}"# },
+                "labels": { "pod-template-hash": "abc" },
+                "ownerReferences": [{ "kind": "ReplicaSet", "name": "web-abc", "controller": true }] },
+            "spec": { "initContainers": list, "containers": [{ "name": app, "image": "x" },
+                { "name": "istio-proxy", "image": "proxyv2", "args": ["proxy", "sidecar"],
+                  "securityContext": { "runAsUser": 1337, "runAsGroup": 1337 } }] },
+            "status": { "phase": "Running" },
+        })
+    }
+
+    /// Of each change: the pod, before and after; then how many stay, and the codes of remarks.
+    fn check(pods: &[Value], spec: Value, expected: &[&str], same: usize, codes: &[Code]) {
+        let wishes = wishes(&defaulted(spec)).unwrap();
+        let mut plan = Plan::default();
+        pods.iter().for_each(|pod| plan.look(pod, &wishes));
+        plan.sort();
+        let shown: Vec<String> = plan
+            .changes
+            .iter()
+            .map(|one| format!("{}/{} {:?} {:?}", one.namespace, one.pod, one.before, one.after))
+            .collect();
+        assert_eq!(shown, expected);
+        assert_eq!(plan.same, same);
+        assert_eq!(plan.remarks.iter().map(|one| one.1).collect::<Vec<_>>(), codes);
+    }
+
+    fn defaulted(spec: Value) -> Value {
+        let spec: crate::api::mesh::MeshCNISpec = serde_json::from_value(spec).unwrap();
+        serde_json::to_value(spec).unwrap()
+    }
+
+    #[test]
+    fn what_changes_is_what_the_webhook_would_do() {
+        let plain = pod("a", "shop", &[], "app");
+        let waits = pod("b", "shop", &["setup"], "app");
+        let excluded = pod("c", "legacy", &[], "app");
+        let outside = json!({ "metadata": { "name": "d", "namespace": "shop" }, "spec": { "containers": [{ "name": "x" }] } });
+        let all = [plain.clone(), waits, excluded, outside];
+        let spec = json!({ "mode": "CNI", "excludeNamespaces": ["legacy"] });
+        check(&all, spec.clone(), &["shop/a InitContainer Cni"], 2, &[Code::InitContainersKept]);
+        check(&all, json!({ "mode": "InitContainer" }), &[], 3, &[]);
+        let (converted, _) = again(&plain, "shop", &wishes(&defaulted(spec.clone())).unwrap());
+        check(std::slice::from_ref(&converted), spec, &[], 1, &[]);
+        check(
+            std::slice::from_ref(&converted),
+            json!({ "mode": "Disabled" }),
+            &["shop/a Cni InitContainer"],
+            0,
+            &[],
+        );
+        let newly = json!({ "excludeNamespaces": ["shop"] });
+        check(std::slice::from_ref(&converted), newly, &["shop/a Cni InitContainer"], 0, &[]);
+        let settings = json!({ "redirection": { "defaults": { "excludeOutboundPorts": ["3306"] } } });
+        check(&[converted], settings, &["shop/a Cni Cni"], 0, &[]);
+    }
+
+    #[test]
+    fn a_replica_set_is_its_deployments() {
+        let deployment = workload(&pod("a", "shop", &[], "app")).unwrap();
+        assert_eq!(deployment, ("Deployment".to_owned(), "web".to_owned()));
+        assert_eq!(workload(&json!({ "metadata": {} })), None);
+        let set = json!({ "metadata": { "ownerReferences": [{ "kind": "StatefulSet", "name": "db" }] } });
+        assert_eq!(workload(&set), Some(("StatefulSet".to_owned(), "db".to_owned())));
+    }
+}

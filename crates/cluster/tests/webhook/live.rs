@@ -58,11 +58,11 @@ impl Scene {
 
     /// Has the API server ask a server about every pod without that label.
     fn register(&self, name: &str, server: &Server, certs: &Certs, label: &str) {
-        let ours = name == "zz-millrace";
+        // Injectors do not run twice, unless told to.
+        let again = if name.ends_with("injector") { "Never" } else { "IfNeeded" };
         let webhook = json!({
             "name": "inject.millrace.dev", "failurePolicy": "Ignore", "sideEffects": "None", "admissionReviewVersions": ["v1"],
-            // Injectors do not run twice, unless told to.
-            "reinvocationPolicy": if ours { "IfNeeded" } else { "Never" }, "timeoutSeconds": 30,
+            "reinvocationPolicy": again, "timeoutSeconds": 30,
             "clientConfig": { "url": format!("https://{}/inject", server.address), "caBundle": STANDARD.encode(certs.bundle()) },
             "objectSelector": { "matchExpressions": [{ "key": label, "operator": "DoesNotExist" }] },
             "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE", "UPDATE"] }] });
@@ -90,18 +90,26 @@ fn pod(file: &str, name: &str) -> Value {
     pod
 }
 
-/// What an injector answers: parts of a pod that it injected are put into one that has no sidecar.
+/// What an injector answers: parts of a pod that it injected are put into one that has no sidecar, and its own init container
+/// back where it is not.
 fn injected(review: &Value) -> Value {
     let asked = &review["request"];
     let mut response = json!({ "uid": asked["uid"], "allowed": true });
     let object = &asked["object"];
     let containers = object["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if asked["operation"] == "CREATE" && containers.iter().all(|one| one["name"] != "istio-proxy") {
+    if asked["operation"] == "CREATE" && init(object) != "istio-init" {
         let example = pod("regular", "example");
-        let patch = json!([
-            { "op": "add", "path": "/spec/initContainers", "value": example["spec"]["initContainers"] },
-            { "op": "add", "path": "/spec/containers/-", "value": example["spec"]["containers"][1] },
-            { "op": "add", "path": "/metadata/annotations", "value": example["metadata"]["annotations"] }]);
+        let status = &example["metadata"]["annotations"]["sidecar.istio.io/status"];
+        let mut patch = vec![
+            json!({ "op": "add", "path": "/spec/initContainers", "value": example["spec"]["initContainers"] }),
+        ];
+        if containers.iter().all(|one| one["name"] != "istio-proxy") {
+            patch.push(json!({ "op": "add", "path": "/spec/containers/-", "value": example["spec"]["containers"][1] }));
+            patch.push(json!({ "op": "add", "path": "/metadata/annotations", "value": example["metadata"]["annotations"] }));
+        } else {
+            patch.push(json!({ "op": "replace", "path": "/metadata/annotations/sidecar.istio.io~1status", "value": status }));
+        }
+        let patch = Value::from(patch);
         response["patchType"] = json!("JSONPatch");
         response["patch"] = json!(STANDARD.encode(patch.to_string()));
     }
@@ -214,7 +222,14 @@ fn an_injector_may_run_before_it_or_after_it() {
     let answer = |Json(review): Json<Value>| async move { Json(injected(&review)) };
     let injector = Server::of(&certs, LIMITS, Some(Router::new().route("/inject", post(answer))));
     // The API server asks in the order of these names, and asks ours again when another has changed the pod since.
-    for (round, name) in ["aa-injector", "zzz-injector"].into_iter().enumerate() {
+    // One that is behind ours and asked again itself has the last word: then the pod redirects itself (MR3103).
+    let rounds = [
+        ("aa-injector", "istio-validation"),
+        ("aa-injector-again", "istio-validation"),
+        ("zzz-injector", "istio-validation"),
+        ("zzz-injector-again", "istio-init"),
+    ];
+    for (round, (name, expected)) in rounds.into_iter().enumerate() {
         scene.register(name, &injector, &certs, "never");
         let plain = pod("plain", &format!("web-{round}"));
         let created = until("the injector is asked", PATIENCE, || {
@@ -227,7 +242,7 @@ fn an_injector_may_run_before_it_or_after_it() {
             Some(1),
             "{name}: {created:#}"
         );
-        assert_eq!(init(&created), "istio-validation", "{name}: {created:#}");
+        assert_eq!(init(&created), expected, "{name}: {created:#}");
         let stamp = created["metadata"]["annotations"][STAMP].as_str().unwrap_or_default();
         assert!(stamp.starts_with(r#"{"v":1,"redirect""#), "{name}: {created:#}");
         scene.api.done(&["delete", "mutatingwebhookconfiguration", name], "");

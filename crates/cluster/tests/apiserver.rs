@@ -12,3 +12,5 @@ mod kubectl;
 mod objects;
 #[path = "apiserver/watches.rs"]
 mod watches;
+#[path = "apiserver/webhooks.rs"]
+mod webhooks;

@@ -66,7 +66,9 @@ impl Admission {
         draft: &mut Draft,
     ) -> Result<bool, Refusal> {
         let hooks = choose::hooks(configured.mutating);
-        let (mut changed, mut again) = (false, vec![false; hooks.len()]);
+        let mut changed = false;
+        // Those that saw something else than what there is now, and those that would mind if it changed again.
+        let (mut again, mut previous) = (vec![false; hooks.len()], vec![false; hooks.len()]);
         for round in 0..2 {
             for (at, hook) in hooks.iter().enumerate() {
                 if round == 1 && !again[at] {
@@ -79,16 +81,15 @@ impl Admission {
                 let Some(answer) = self.ask(configured, hook, &subject, &mut draft.warnings).await? else {
                     continue;
                 };
-                if let Some(new) = review::patched(&hook.name, &answer, &draft.new)? {
-                    changed |= new != draft.new;
-                    if round == 0 && new != draft.new {
-                        // Those that were asked before saw something else.
-                        for (earlier, again) in hooks[..at].iter().zip(&mut again) {
-                            *again |= earlier.again_if_needed();
-                        }
-                    }
-                    draft.new = new;
+                let new = review::patched(&hook.name, &answer, &draft.new)?;
+                if let Some(new) = new.filter(|new| *new != draft.new) {
+                    (draft.new, changed) = (new, true);
+                    again
+                        .iter_mut()
+                        .zip(&mut previous)
+                        .for_each(|(again, previous)| *again |= std::mem::take(previous));
                 }
+                previous[at] |= hook.again_if_needed();
             }
         }
         Ok(changed)

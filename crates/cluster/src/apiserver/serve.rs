@@ -2,6 +2,7 @@
 //!
 //! Everything is answered to everybody who can connect: who may is decided by the address that is listened on.
 
+mod body;
 mod objects;
 mod parts;
 mod query;
@@ -133,9 +134,13 @@ async fn read(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Value,
     })?;
     let content = headers.get(CONTENT_TYPE).and_then(|content| content.to_str().ok()).unwrap_or_default();
     if content.contains("protobuf") {
-        let words = "the body of the request was in an unknown format - accepted media types include: \
-                     application/json, application/yaml";
-        return Err(Refusal::new(415, "UnsupportedMediaType", words));
+        return body::read(&bytes).map_err(|cause| {
+            let words = format!(
+                "the body of the request was in an unknown format ({cause}) - accepted media types include: \
+                 application/json, application/yaml; with kubectl, write a manifest and use -f"
+            );
+            Refusal::new(415, "UnsupportedMediaType", words)
+        });
     }
     if bytes.is_empty() {
         return Ok(Value::Null);

@@ -18,8 +18,7 @@ pub(crate) fn own(stem: &str) -> String {
 /// A namespace of its own.
 pub(crate) fn namespace(server: &Server) -> String {
     let name = own("n");
-    let object = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    server.done(&["create", "-f", "-"], &object.to_string());
+    server.done(&["create", "namespace", &name], "");
     name
 }
 

@@ -1,7 +1,7 @@
 //! The walk of a user: stock kubectl applies, looks at, changes and deletes what a manifest holds.
 
 use crate::asked::{namespace, refused, servers};
-use millrace_rig::embedded::Server;
+use millrace_rig::embedded::{Embedded, Server};
 use serde_json::Value;
 
 const WEB: &str = r#"{"apiVersion":"v1","kind":"List","items":[
@@ -45,6 +45,20 @@ fn a_manifest_is_applied_changed_and_deleted() {
             server.name()
         );
     }
+}
+
+/// What people run first, as the demo does.
+#[test]
+fn bookinfo_is_applied_and_deleted() {
+    let bookinfo = include_str!("../../src/demo/bookinfo.yaml");
+    let server = Embedded::start(env!("CARGO_BIN_EXE_millrace"), &[]);
+    let said = server.done(&["apply", "-f", "-"], bookinfo);
+    assert!(said.lines().count() > 4 && said.lines().all(|line| line.ends_with(" created")), "{said}");
+    let again = server.done(&["apply", "-f", "-"], bookinfo);
+    assert!(again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
+    assert!(server.done(&["get", "all", "-A"], "").contains("productpage"));
+    let gone = server.done(&["delete", "--wait=false", "-f", "-"], bookinfo);
+    assert_eq!(gone.lines().count(), said.lines().count(), "{gone}");
 }
 
 #[test]

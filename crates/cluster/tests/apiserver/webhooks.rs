@@ -1,0 +1,208 @@
+//! Webhooks: asked in their order, asked again when others changed the object after them, and obeyed.
+
+use crate::asked::{json, namespace, own, refused, servers};
+use k8s_openapi::ByteString;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+/// A server of webhooks on loopback, and what it was asked.
+struct Hooks {
+    port: u16,
+    /// Base64 of PEM.
+    authority: Value,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Hooks {
+    fn start() -> Hooks {
+        let key = KeyPair::generate().expect("keys can be made");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&key).expect("it is well-formed").pem();
+        let issuer = Issuer::new(params, key);
+        let key = KeyPair::generate().expect("keys can be made");
+        let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])
+            .expect("it is well-formed")
+            .signed_by(&key, &issuer)
+            .expect("it is well-formed");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("it is well-formed");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config =
+            config.with_safe_default_protocol_versions().expect("it is well-formed").with_no_client_auth();
+        let config = config.with_single_cert(vec![leaf.der().clone()], key).expect("it is well-formed");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("it is well-formed");
+        listener.set_nonblocking(true).expect("it is well-formed");
+        let port = listener.local_addr().expect("it is well-formed").port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (acceptor, seen) = (TlsAcceptor::from(Arc::new(config)), Arc::clone(&asked));
+        // It goes with the test's process.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("it is well-formed");
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("it is well-formed");
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(converse(acceptor.clone(), stream, Arc::clone(&seen)));
+                }
+            });
+        });
+        let authority = serde_json::to_value(ByteString(authority.into_bytes())).expect("it is well-formed");
+        Hooks { port, authority, asked }
+    }
+
+    /// A configuration of one webhook for what is created in `namespace`.
+    fn configuration(&self, kind: &str, name: &str, path: &str, namespace: &str, resource: &str) -> Value {
+        let url = format!("https://127.0.0.1:{}{path}", self.port);
+        let rule = json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": [resource]});
+        let mut hook = json!({
+            "name": format!("{name}.test.dev"), "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "clientConfig": {"url": url, "caBundle": self.authority}, "rules": [rule], "timeoutSeconds": 30,
+            "objectSelector": {"matchLabels": {"test": namespace}},
+        });
+        if kind.starts_with("Mutating") {
+            hook["reinvocationPolicy"] = "IfNeeded".into();
+        }
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "webhooks": [hook]})
+    }
+}
+
+async fn converse(acceptor: TlsAcceptor, stream: tokio::net::TcpStream, asked: Arc<Mutex<Vec<String>>>) {
+    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    let mut bytes = Vec::new();
+    let (head, body) = loop {
+        let mut piece = [0; 4096];
+        let Ok(read @ 1..) = stream.read(&mut piece).await else { return };
+        bytes.extend_from_slice(&piece[..read]);
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).unwrap_or("0");
+        if bytes.len() >= end + 4 + length.trim().parse::<usize>().expect("it is well-formed") {
+            break (head, bytes[end + 4..].to_vec());
+        }
+    };
+    let path =
+        head.split_whitespace().nth(1).unwrap_or_default().split('?').next().unwrap_or_default().to_owned();
+    let review: Value = serde_json::from_slice(&body).expect("it is well-formed");
+    asked
+        .lock()
+        .expect("nobody panics with it")
+        .push(format!("{path} {}", review["request"]["operation"].as_str().expect("it is well-formed")));
+    let answer = answer(&path, &review["request"]).to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        answer.len()
+    );
+    let _ = stream.write_all(format!("{head}{answer}").as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+/// `/add/x` counts in the annotation x how often it was asked; `/deny` denies.
+fn answer(path: &str, request: &Value) -> Value {
+    let mut response = json!({"uid": request["uid"], "allowed": path != "/deny"});
+    if let Some(name) = path.strip_prefix("/add/") {
+        let annotations = &request["object"]["metadata"]["annotations"];
+        let count = annotations[name].as_str().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0) + 1;
+        let mut patch = Vec::new();
+        if annotations.is_null() {
+            patch.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+        }
+        let path = format!("/metadata/annotations/{name}");
+        patch.push(json!({"op": "add", "path": path, "value": count.to_string()}));
+        response["patch"] = serde_json::to_value(ByteString(json!(patch).to_string().into_bytes()))
+            .expect("it is well-formed");
+        response["patchType"] = "JSONPatch".into();
+        response["warnings"] = json!(["take care"]);
+    } else if path == "/deny" {
+        response["status"] = json!({"message": "not here", "code": 403, "reason": "Forbidden"});
+    }
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+}
+
+#[test]
+fn webhooks_change_again_and_refuse() {
+    for server in servers("apiserver::webhooks_change_again_and_refuse") {
+        let (hooks, namespace) = (Hooks::start(), namespace(&server));
+        let stem = own("hook");
+        let create = ["create", "--validate=false", "-f", "-"];
+        let (first, second, last) = (format!("{stem}-a"), format!("{stem}-b"), format!("{stem}-v"));
+        let mutating = "MutatingWebhookConfiguration";
+        for (name, path) in [(&first, "/add/a"), (&second, "/add/b")] {
+            json(&server, &create, &hooks.configuration(mutating, name, path, &namespace, "pods"));
+        }
+        let validating = "ValidatingWebhookConfiguration";
+        json(&server, &create, &hooks.configuration(validating, &last, "/deny", &namespace, "configmaps"));
+        let object = |kind: &str, name: &str, label: &str| {
+            json!({"apiVersion": "v1", "kind": kind,
+                   "metadata": {"name": name, "namespace": namespace, "labels": {"test": label}}})
+        };
+        // The real server learns of webhooks by a watch of its own.
+        millrace_rig::wait::until("the webhooks are known", std::time::Duration::from_secs(60), || {
+            let map = object("ConfigMap", &own("m"), &namespace).to_string();
+            let output = server.kubectl(&create, &map);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let denied = format!("admission webhook \"{last}.test.dev\" denied the request: not here");
+            if said.contains(&denied) { Ok(()) } else { Err(said) }
+        });
+        let mut pod = object("Pod", "p", &namespace);
+        pod["spec"] = json!({"containers": [{"name": "c", "image": "i"}]});
+        hooks.asked.lock().unwrap().clear();
+        let made = json(&server, &create, &pod);
+        let asked = hooks.asked.lock().unwrap().join(", ");
+        assert_eq!(asked, "/add/a CREATE, /add/b CREATE, /add/a CREATE, /add/b CREATE", "{}", server.name());
+        let annotations = &made["metadata"]["annotations"];
+        assert_eq!((&annotations["a"], &annotations["b"]), (&json!("2"), &json!("2")), "{}", server.name());
+        // Nobody is asked about what is not selected.
+        json(&server, &create, &object("ConfigMap", "free", "other"));
+        for (kind, name) in [(mutating, &first), (mutating, &second), (validating, &last)] {
+            server.done(&["delete", kind, name], "");
+        }
+    }
+}
+
+#[test]
+fn a_webhook_that_fails_fails_the_request_unless_it_may() {
+    for server in servers("apiserver::a_webhook_that_fails_fails_the_request_unless_it_may") {
+        let (hooks, namespace) = (Hooks::start(), namespace(&server));
+        let name = own("down");
+        let mut config =
+            hooks.configuration("ValidatingWebhookConfiguration", &name, "/x", &namespace, "secrets");
+        // Nobody listens there.
+        config["webhooks"][0]["clientConfig"]["url"] = "https://127.0.0.1:1/".into();
+        let create = ["create", "--validate=false", "-f", "-"];
+        json(&server, &create, &config);
+        let secret = |label: &str| {
+            json!({"apiVersion": "v1", "kind": "Secret",
+                   "metadata": {"name": own("s"), "namespace": namespace, "labels": {"test": label}}})
+        };
+        millrace_rig::wait::until("the webhook is known", std::time::Duration::from_secs(60), || {
+            let output = server.kubectl(&create, &secret(&namespace).to_string());
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            if said.contains(&format!("failed calling webhook \"{name}.test.dev\"")) {
+                Ok(())
+            } else {
+                Err(said)
+            }
+        });
+        let ignore =
+            json!([{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]).to_string();
+        let kind = "validatingwebhookconfiguration";
+        server.done(&["patch", kind, &name, "--type=json", "-p", &ignore], "");
+        millrace_rig::wait::until("the webhook may fail", std::time::Duration::from_secs(60), || {
+            let output = server.kubectl(&create, &secret(&namespace).to_string());
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            if output.status.success() { Ok(()) } else { Err(said) }
+        });
+        let strange =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "A", "namespace": namespace}});
+        assert!(refused(&server, &create, &strange).contains("Invalid"));
+        server.done(&["delete", kind, &name], "");
+    }
+}

@@ -1,20 +1,24 @@
-//! The vendor page's whole walk on one machine: bookinfo as real network namespaces behind a real CNI chain, each pod
-//! with a real Envoy, redirected from outside; then real requests, and a proof for each pod.
+//! The vendor page's whole walk on one machine: bookinfo applied to an API server, admitted by the webhook, started by a node
+//! as real network namespaces behind a real CNI chain, each pod with a real Envoy, redirected from outside; then real
+//! requests, and a proof for each pod.
 //!
 //! The machine's own namespace is never touched, and nothing is left behind.
 
 pub(crate) mod app;
 mod bookinfo;
 mod chain;
+mod cluster;
 mod counts;
 mod envoy;
 mod events;
 mod http;
+mod kubelet;
 mod node;
 mod pods;
 mod process;
 mod report;
 mod state;
+mod status;
 mod stop;
 mod tools;
 mod traffic;
@@ -25,6 +29,7 @@ mod world;
 use crate::args::Demo;
 use crate::cli::Outcome;
 use anyhow::Context;
+use kubelet::Kubelet;
 use millrace_core::dialect::listing;
 use millrace_core::policy::Verdict;
 use millrace_core::rules::{Family, RuleSet, Table, plan};
@@ -36,13 +41,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stop::Stop;
 use tools::{Tools, Wishes};
 use traffic::Ledger;
 use verdict::{Evidence, Witnesses};
 use witness::Found;
 use world::{Live, World};
+
+/// How long all pods may take until they are ready; seconds when nothing else runs.
+const STARTING: Duration = Duration::from_secs(120);
 
 /// Builds, walks, proves and takes down; says whether every pod was verified.
 pub(crate) fn run(args: &Demo, out: &mut impl Write) -> anyhow::Result<Outcome> {
@@ -60,16 +68,21 @@ pub(crate) fn run(args: &Demo, out: &mut impl Write) -> anyhow::Result<Outcome> 
     if let Some(left) = state.sweep()? {
         step(out, "swept", &format!("what an earlier demo left: {left}"))?;
     }
+    let from = Instant::now();
     let mut world = World::build(state, stop, tools)?;
-    let ledgers = walk(&mut world, out)?;
+    step(out, "cluster", &format!("an API server in memory and the webhook listen after {}", seconds(from)))?;
+    let mut kubelet = Kubelet::register(&world)?;
+    let ledgers = walk(&mut world, &mut kubelet, out)?;
     let verified = prove(&world, &ledgers, out)?;
     let all = world.pods.len();
     if args.keep {
-        let (productpage, visitor) = (node::path("productpage-v1"), node::path(pods::VISITOR));
+        let netns = |app| find(&world, app).map(|live| live.sandbox.netns.clone());
+        let (productpage, visitor) = (netns("productpage")?, netns(pods::VISITOR)?);
         writeln!(out, "{verified} of {all} pods are verified.")?;
-        writeln!(out, "{}", report::look(&productpage, &world.directory(), &cni, &visitor))?;
+        let kubeconfig = world.cluster.kubeconfig();
+        writeln!(out, "{}", report::look(&productpage, &world.directory(), &cni, &visitor, kubeconfig))?;
         out.flush()?;
-        world.wait()?;
+        kubelet.keep(&mut world)?;
     }
     let complaints = world.take_down();
     for complaint in &complaints {
@@ -84,38 +97,48 @@ pub(crate) fn run(args: &Demo, out: &mut impl Write) -> anyhow::Result<Outcome> 
     Ok(Outcome::Wrong)
 }
 
-/// Starts everything and sends the requests; gives what the programs say of them.
-fn walk(world: &mut World, out: &mut impl Write) -> anyhow::Result<BTreeMap<String, Ledger>> {
-    let (workloads, services) = bookinfo::read(bookinfo::MANIFEST)?;
-    let members = pods::members(&workloads)?;
+/// Applies everything, waits for it and sends the requests; gives what the programs say of them.
+fn walk(
+    world: &mut World,
+    kubelet: &mut Kubelet,
+    out: &mut impl Write,
+) -> anyhow::Result<BTreeMap<String, Ledger>> {
     let ranges =
         if world.v6 { chain::RANGES.join(" and ") } else { format!("{} (no IPv6 here)", chain::RANGES[0]) };
     step(out, "node", &format!("a network namespace of its own, bridge millrace0, {ranges}"))?;
     step(out, "chain", "loopback; then bridge with host-local, millrace-cni")?;
     let from = Instant::now();
-    for member in &members {
-        world.attach(member)?;
+    let objects = bookinfo::objects()?;
+    for object in &objects {
+        world.check()?;
+        world.cluster.apply(object)?;
     }
-    world.publish(&pods::names(&members, &services))?;
-    step(out, "network", &format!("{} pods attached in {}", members.len(), seconds(from)))?;
-    let from = Instant::now();
-    for at in 0..members.len() {
-        world.start(at)?;
-    }
-    for at in 0..members.len() {
-        world.ready(at)?;
-        world.note(at)?;
-    }
+    step(out, "apply", &format!("bookinfo, {} objects in {}", objects.len(), seconds(from)))?;
+    let wanted = objects.iter().filter(|object| object["kind"] == "Deployment").count();
+    kubelet.until(world, "every pod has its network", STARTING, |world| Ok(world.pods.len() == wanted))?;
+    step(out, "network", &format!("{wanted} pods admitted, bound and attached after {}", seconds(from)))?;
+    kubelet.until(world, "every pod is ready", STARTING, |world| {
+        Ok(world.pods.iter().all(|live| live.seen.ready))
+    })?;
+    // The order of the manifest's names, whoever was first.
+    world.pods.sort_by_key(|live| (live.member.part, live.member.key.clone()));
     step(out, "pods", &format!("validated; their proxies and programs listen after {}", seconds(from)))?;
+    kubelet.until(world, "every service has its pods", STARTING, World::publish)?;
     let from = Instant::now();
     let mut hops = Vec::new();
-    for path in traffic::itinerary(&members) {
-        for answer in world.ask(pods::VISITOR, &path)? {
+    for path in traffic::itinerary(world.pods.iter().map(|live| &live.member)) {
+        for answer in world.ask(&path)? {
             hops.extend(app::hops("the node", &answer)?);
         }
     }
     step(out, "walk", &format!("{} connections, every request answered in {}\n", hops.len(), seconds(from)))?;
     Ok(traffic::ledgers(&hops))
+}
+
+/// The pod of the mesh's namespace that runs `app`.
+fn find<'a>(world: &'a World, app: &str) -> anyhow::Result<&'a Live> {
+    let is_it = |live: &&Live| live.member.workload.app == app && live.member.part != Part::Excluded;
+    world.pods.iter().find(is_it).with_context(|| format!("there is no pod with {app}"))
 }
 
 /// One line of what is going on, seen at once.
@@ -139,7 +162,7 @@ fn prove(world: &World, ledgers: &BTreeMap<String, Ledger>, out: &mut impl Write
         verified += usize::from(faults.is_empty());
         let about = report::About {
             member: &live.member,
-            addresses: &live.addresses,
+            addresses: &live.seen.addresses,
             took: live.added.as_ref().map_or(&[], |added| &added.took),
             rung: live.event.as_ref().map_or("nobody knows what", |event| &event.rung),
             backend: found.held().map(|(backend, _)| backend.name()),
@@ -147,8 +170,7 @@ fn prove(world: &World, ledgers: &BTreeMap<String, Ledger>, out: &mut impl Write
         };
         writeln!(out, "{}", report::pod(&about, &evidence, &faults))?;
     }
-    let productpage = world.pods.iter().find(|live| live.member.key == "productpage-v1");
-    let productpage = productpage.context("there is a productpage")?;
+    let productpage = find(world, "productpage")?;
     let netns = productpage.sandbox.netns.display();
     writeln!(out, "The productpage's rules, in the vendor page's form (the same is printed by")?;
     writeln!(out, "nsenter --net={netns} iptables -t nat -L -n -v --line-numbers -x):\n")?;
@@ -190,7 +212,8 @@ fn evidence(world: &World, at: usize, found: &Found, ledger: &Ledger) -> anyhow:
 /// no stamp is outside, only that it is.
 fn words(live: &Live) -> (String, String) {
     let decided = match (live.member.decision.verdict, live.member.part) {
-        (Verdict::Redirect, _) => "redirected".to_owned(),
+        // Whatever became of it at admission.
+        (Verdict::Redirect, _) | (_, Part::Mesh) => "redirected".to_owned(),
         (Verdict::Skip(_), Part::Outside) => "passed".to_owned(),
         (Verdict::Skip(reason), _) => format!("passed, {reason}"),
     };
@@ -207,7 +230,7 @@ fn words(live: &Live) -> (String, String) {
 /// The addresses by which a pod may be called directly: the other pods' and the node's, which is the first of each range.
 fn neighbours(world: &World, at: usize) -> BTreeSet<IpAddr> {
     let others = world.pods.iter().enumerate().filter(|(other, _)| *other != at);
-    let mut addresses: BTreeSet<IpAddr> = others.flat_map(|(_, live)| live.addresses.clone()).collect();
+    let mut addresses: BTreeSet<IpAddr> = others.flat_map(|(_, live)| live.seen.addresses.clone()).collect();
     addresses.extend(chain::GATEWAYS);
     addresses
 }

@@ -43,7 +43,8 @@ fn what_a_killed_demo_leaves_the_next_one_sweeps() {
         why.contains(&format!("another millrace demo is running here (pid {})", kept.child.id())),
         "{why}"
     );
-    assert_eq!(listed_by_iptables(), listed_by_us());
+    let productpage = kept.word_after("nsenter --net=");
+    assert_eq!(listed_by_iptables(&productpage), listed_by_us(&productpage));
     kept.signal(Signal::KILL);
     kept.end();
     until("the programs of a killed demo die with it", PATIENCE, || {
@@ -63,11 +64,53 @@ fn what_a_killed_demo_leaves_the_next_one_sweeps() {
 }
 
 #[test]
+fn a_stock_kubectl_sees_the_pods_and_a_deleted_one_comes_back() {
+    let test = "a_stock_kubectl_sees_the_pods_and_a_deleted_one_comes_back";
+    let Some(_turn) = turn(test) else { return };
+    if Command::new("kubectl").args(["version", "--client"]).output().is_err() {
+        return millrace_rig::absent::not_run(test, "kubectl", "apt-get install kubernetes-client");
+    }
+    let before = Left::now();
+    let mut kept = Kept::start(KEPT);
+    let kubeconfig = kept.word_after("--kubeconfig ");
+    let kubectl = |args: &[&str]| {
+        let ran = Command::new("kubectl").arg("--kubeconfig").arg(&kubeconfig).args(args).output().unwrap();
+        assert!(ran.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let pods = |selector: &str| {
+        let listed = kubectl(&["get", "pods", "-A", "--no-headers", "-l", selector]);
+        listed.lines().map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    let all: Vec<Vec<String>> = pods("app");
+    assert_eq!(all.len(), 8, "{all:?}");
+    for pod in &all {
+        let ready = if pod[1].starts_with("visitor") { "1/1" } else { "2/2" };
+        assert_eq!((pod[2].as_str(), pod[3].as_str()), (ready, "Running"), "{pod:?}");
+    }
+    let inits = "jsonpath={.items[*].spec.initContainers[*].name}";
+    assert_eq!(kubectl(&["get", "pods", "-l", "app=ratings", "-o", inits]), "istio-validation");
+    assert_eq!(kubectl(&["get", "pods", "-n", "legacy", "-o", inits]), "istio-init");
+
+    let earlier: Vec<Vec<String>> = pods("app=ratings");
+    kubectl(&["delete", "pod", &earlier[0][1], "--wait=true"]);
+    until("another pod is ready in its place", PATIENCE, || {
+        let now: Vec<Vec<String>> = pods("app=ratings");
+        let ready = now.len() == 1 && now[0][1] != earlier[0][1] && now[0][2] == "2/2";
+        ready.then_some(()).ok_or_else(|| format!("{now:?}"))
+    });
+    kept.signal(Signal::INT);
+    assert_eq!(kept.end(), Some(0));
+    assert_eq!(Left::now(), before);
+}
+
+#[test]
 fn an_interrupted_demo_takes_everything_down() {
     let Some(_turn) = turn("an_interrupted_demo_takes_everything_down") else { return };
     let before = Left::now();
     for (when, signal, code) in [
-        ("node ", Signal::TERM, 2),
+        ("cluster ", Signal::TERM, 2),
+        ("apply ", Signal::HUP, 2),
         ("network ", Signal::INT, 2),
         ("pods ", Signal::HUP, 2),
         (KEPT, Signal::INT, 0),
@@ -152,19 +195,17 @@ fn said(ran: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&ran.stderr), String::from_utf8_lossy(&ran.stdout))
 }
 
-const PRODUCTPAGE: &str = "/var/run/netns/millrace-demo-productpage-v1";
-
 /// The vendor page's command on a running productpage.
-fn listed_by_iptables() -> String {
+fn listed_by_iptables(netns: &str) -> String {
     let mut command = Command::new("nsenter");
-    command.arg(format!("--net={PRODUCTPAGE}")).args(["iptables", "-t", "nat", "-L", "-n", "-v"]);
+    command.arg(format!("--net={netns}")).args(["iptables", "-t", "nat", "-L", "-n", "-v"]);
     let ran = command.args(["--line-numbers", "-x"]).output().expect("nsenter is there");
     // What says that legacy tables exist as well goes to standard error.
     String::from_utf8_lossy(&ran.stdout).into_owned()
 }
 
-fn listed_by_us() -> String {
-    let ran = Command::new(plugin()).args(["inspect", "--netns", PRODUCTPAGE]).output();
+fn listed_by_us(netns: &str) -> String {
+    let ran = Command::new(plugin()).args(["inspect", "--netns", netns]).output();
     String::from_utf8_lossy(&ran.expect("the plugin is there").stdout).into_owned()
 }
 
@@ -172,6 +213,8 @@ fn listed_by_us() -> String {
 struct Kept {
     child: Child,
     lines: Receiver<String>,
+    /// What it has said so far.
+    heard: Vec<String>,
 }
 
 impl Kept {
@@ -183,15 +226,22 @@ impl Kept {
         std::thread::spawn(move || {
             stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        let kept = Kept { child, lines };
-        let mut heard = Vec::new();
+        let mut kept = Kept { child, lines, heard: Vec::new() };
         loop {
             match kept.lines.recv_timeout(PATIENCE) {
                 Ok(said) if said.starts_with(line) => return kept,
-                Ok(said) => heard.push(said),
-                Err(_) => panic!("the demo never said {line:?}, but:\n{}", heard.join("\n")),
+                Ok(said) => kept.heard.push(said),
+                Err(_) => panic!("the demo never said {line:?}, but:\n{}", kept.heard.join("\n")),
             }
         }
+    }
+
+    /// The rest of the word that `lead` begins, or the word behind it, where it was said last but for the proofs.
+    fn word_after(&self, lead: &str) -> String {
+        let look = self.heard.iter().skip_while(|line| !line.starts_with("Everything goes on running"));
+        let rest = look.filter_map(|line| line.split_once(lead)).map(|(_, rest)| rest).next();
+        let word = rest.and_then(|rest| rest.split_whitespace().next());
+        word.unwrap_or_else(|| panic!("nothing after {lead:?} in:\n{}", self.heard.join("\n"))).to_owned()
     }
 
     fn signal(&self, signal: Signal) {

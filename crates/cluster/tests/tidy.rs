@@ -213,7 +213,16 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cluster::args::apiserver", &["cluster::args", "cluster::telemetry{Log}"]),
     (
         "cluster::demo",
-        &["core::*", "host::*", "cluster::args", "cluster::facts", "cluster::cli::*", "cluster::demo::*"],
+        &[
+            "core::*",
+            "host::*",
+            "cluster::args",
+            "cluster::facts",
+            "cluster::cli::*",
+            // Its tests admit pods as the webhook does.
+            "cluster::webhook::*",
+            "cluster::demo::*",
+        ],
     ),
 ];
 

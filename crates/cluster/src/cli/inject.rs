@@ -66,13 +66,20 @@ fn wishes(args: &Inject) -> Result<Wishes> {
 }
 
 /// The parts of a sidecar; without a file, of the one that is built in.
-fn template(file: Option<&Path>) -> Result<Value> {
+pub(crate) fn template(file: Option<&Path>) -> Result<Value> {
     let Some(file) = file else {
         return Ok(serde_saphyr::from_str(sidecar::BUILT_IN).expect("the built-in sidecar is YAML"));
     };
     let mut documents = source::documents(file)?;
     let one = (documents.len() == 1).then(|| documents.remove(0));
     one.with_context(|| format!("read {}: a sidecar is one document", file.display()))
+}
+
+/// Adds the parts of a sidecar to a pod, or to a template of one, that takes a sidecar.
+pub(crate) fn add_sidecar(pod: &mut Value, namespace: &str, sidecar: &Value) {
+    if explain::takes_sidecar(&facts::pod(pod, namespace).0) {
+        sidecar::add(pod, sidecar);
+    }
 }
 
 /// What is done to every pod.
@@ -107,11 +114,7 @@ impl Injection<'_> {
         let name = stated("name").or_else(|| stated("generateName")).unwrap_or_default();
         let title = format!("{kind} {namespace}/{name}");
         if let Some(sidecar) = &self.sidecar {
-            let (mut pod, _) = facts::pod(template, &namespace);
-            pod.name.clone_from(&name);
-            if explain::takes_sidecar(&pod) {
-                sidecar::add(template, sidecar);
-            }
+            add_sidecar(template, &namespace, sidecar);
         }
         let request = Request { operation: Operation::Create, namespace: &namespace, object: template };
         let answer = admit(&request, &self.wishes);

@@ -1,21 +1,29 @@
-//! The vendor page's application: which pods to start, read from a manifest as `kubectl apply` would take it.
+//! The vendor page's application: what is applied to the API server, and what a pod of it runs. Pure.
+//!
+//! The deployments bear the sidecar already, as `istioctl kube-inject` gives it to them: the same that `millrace inject
+//! --sidecar` adds, with an `istio-init` that asks for privilege. What becomes of that is admission's to say.
 
+use crate::cli::inject;
 use anyhow::Context;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use millrace_core::policy::PROXY;
+use serde_json::{Value, json};
 
+/// The namespace of the mesh, the one `kubectl apply` uses when none is said.
+pub(crate) const MESH: &str = "default";
+/// The namespace the operator excluded.
+pub(crate) const EXCLUDED: &str = "legacy";
 /// The manifest: ours, with the page's names, images, ports and users.
-pub(crate) const MANIFEST: &str = include_str!("bookinfo.yaml");
+const MANIFEST: &str = include_str!("bookinfo.yaml");
+/// Who visits it.
+const VISITOR: &str = include_str!("visitor.yaml");
 
-/// One deployment of one replica: a pod to start.
+/// What one pod runs beside its proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Workload {
-    /// Its name, `reviews-v2`.
-    pub(crate) name: String,
-    /// Its pods' labels.
-    pub(crate) labels: BTreeMap<String, String>,
     /// Its container's name, which is its program's.
     pub(crate) app: String,
+    /// Its version, by its label.
+    pub(crate) version: String,
     /// Its container's image.
     pub(crate) image: String,
     /// The port it listens on.
@@ -24,77 +32,58 @@ pub(crate) struct Workload {
     pub(crate) user: u32,
 }
 
-/// A name for the pods with these labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Service {
-    /// Its name.
-    pub(crate) name: String,
-    /// The labels its pods have.
-    pub(crate) selector: BTreeMap<String, String>,
-}
-
-impl Service {
-    /// Whether pods of `workload` are behind it.
-    pub(crate) fn selects(&self, workload: &Workload) -> bool {
-        self.selector.iter().all(|(key, value)| workload.labels.get(key) == Some(value))
-    }
-}
-
-impl Workload {
-    /// Its version, by its label.
-    pub(crate) fn version(&self) -> &str {
-        self.labels.get("version").map_or("v1", String::as_str)
-    }
-}
-
-/// The workloads and services of a manifest, in its order.
-pub(crate) fn read(manifest: &str) -> anyhow::Result<(Vec<Workload>, Vec<Service>)> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(manifest).context("the manifest is not YAML")?;
-    let mut workloads = Vec::new();
-    let mut services = Vec::new();
-    for document in documents {
-        let name = text(&document, "/metadata/name")?;
-        match document.get("kind").and_then(Value::as_str) {
-            Some("Deployment") => {
-                workloads.push(workload(&document).with_context(|| format!("deployment {name}"))?);
-            }
-            Some("Service") => {
-                let selector =
-                    labels(&document, "/spec/selector").with_context(|| format!("service {name}"))?;
-                services.push(Service { name, selector });
-            }
-            _ => {}
+/// Everything that is applied, in its order: bookinfo in a namespace of the mesh, its productpage again in one that is
+/// excluded, and the visitor.
+pub(crate) fn objects() -> anyhow::Result<Vec<Value>> {
+    let mut objects: Vec<Value> = [MESH, EXCLUDED].map(namespace).into();
+    objects.extend(documents(MANIFEST, MESH)?);
+    let productpage =
+        |object: &Value| object["metadata"]["name"].as_str().is_some_and(|name| name.contains("productpage"));
+    objects.extend(documents(MANIFEST, EXCLUDED)?.into_iter().filter(productpage));
+    objects.extend(documents(VISITOR, MESH)?);
+    let sidecar = inject::template(None)?;
+    for object in &mut objects {
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        if let Some(template) = object.pointer_mut("/spec/template") {
+            inject::add_sidecar(template, &namespace, &sidecar);
         }
     }
-    Ok((workloads, services))
+    Ok(objects)
 }
 
-fn workload(document: &Value) -> anyhow::Result<Workload> {
-    const CONTAINER: &str = "/spec/template/spec/containers/0";
-    let text = |key: &str| text(document, &format!("{CONTAINER}/{key}"));
-    let number = |key: &str| {
-        let value = document.pointer(&format!("{CONTAINER}/{key}")).and_then(Value::as_u64);
-        value.with_context(|| format!("{key} is missing or no number"))
+fn namespace(name: &str) -> Value {
+    let labels = json!({ "istio-injection": "enabled" });
+    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } })
+}
+
+fn documents(manifest: &str, namespace: &str) -> anyhow::Result<Vec<Value>> {
+    let mut documents: Vec<Value> =
+        serde_saphyr::from_multiple(manifest).context("the manifest is not YAML")?;
+    documents.retain(|document| !document.is_null());
+    for document in &mut documents {
+        anyhow::ensure!(document["metadata"].is_object(), "an object of the manifest has no metadata");
+        document["metadata"]["namespace"] = json!(namespace);
+    }
+    Ok(documents)
+}
+
+/// What a pod runs beside its proxy.
+pub(crate) fn workload(pod: &Value) -> anyhow::Result<Workload> {
+    let containers = pod["spec"]["containers"].as_array().context("no containers")?;
+    let app = containers.iter().find(|container| container["name"] != PROXY);
+    let app = app.context("no container beside the proxy")?;
+    let text = |key: &str| app[key].as_str().with_context(|| format!("{key} is missing or no text"));
+    let number = |pointer: &str| {
+        let value = app.pointer(pointer).and_then(Value::as_u64);
+        value.with_context(|| format!("{pointer} is missing or no number"))
     };
     Ok(Workload {
-        name: self::text(document, "/metadata/name")?,
-        labels: labels(document, "/spec/template/metadata/labels")?,
-        app: text("name")?,
-        image: text("image")?,
-        port: u16::try_from(number("ports/0/containerPort")?).context("containerPort is no port")?,
-        user: u32::try_from(number("securityContext/runAsUser")?).context("runAsUser is no user")?,
+        app: text("name")?.to_owned(),
+        version: pod["metadata"]["labels"]["version"].as_str().unwrap_or("v1").to_owned(),
+        image: text("image")?.to_owned(),
+        port: u16::try_from(number("/ports/0/containerPort")?).context("containerPort is no port")?,
+        user: u32::try_from(number("/securityContext/runAsUser")?).context("runAsUser is no user")?,
     })
-}
-
-fn text(document: &Value, pointer: &str) -> anyhow::Result<String> {
-    let value = document.pointer(pointer).and_then(Value::as_str);
-    Ok(value.with_context(|| format!("{pointer} is missing or no text"))?.to_owned())
-}
-
-fn labels(document: &Value, pointer: &str) -> anyhow::Result<BTreeMap<String, String>> {
-    let labels = document.pointer(pointer).and_then(Value::as_object);
-    let labels = labels.with_context(|| format!("{pointer} is missing or no map"))?;
-    labels.iter().map(|(key, _)| Ok((key.clone(), text(&labels[key], "")?))).collect()
 }
 
 #[cfg(test)]
@@ -102,33 +91,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manifest_has_the_vendor_pages_pods() {
-        let (workloads, services) = read(MANIFEST).unwrap();
-        let names: Vec<&str> = workloads.iter().map(|workload| workload.name.as_str()).collect();
+    fn what_is_applied_has_the_vendor_pages_pods_and_two_more() {
+        let objects = objects().unwrap();
+        let deployments: Vec<&Value> =
+            objects.iter().filter(|object| object["kind"] == "Deployment").collect();
+        let names: Vec<String> = deployments
+            .iter()
+            .map(|object| object["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect();
         let expected =
-            ["details-v1", "ratings-v1", "reviews-v1", "reviews-v2", "reviews-v3", "productpage-v1"];
-        assert_eq!(names, expected);
-        for workload in &workloads {
-            let image = format!("docker.io/istio/examples-bookinfo-{}:1.16.2", workload.name);
-            assert_eq!((workload.image.as_str(), workload.port, workload.user), (image.as_str(), 9080, 1000));
+            "details-v1 ratings-v1 reviews-v1 reviews-v2 reviews-v3 productpage-v1 productpage-v1 visitor";
+        assert_eq!(names.join(" "), expected);
+        for (name, deployment) in names.iter().zip(&deployments) {
+            let template = &deployment["spec"]["template"];
+            let proxied = template["spec"]["initContainers"][0]["name"] == "istio-init";
+            assert_eq!(proxied, name != "visitor", "{name}");
+            let workload = workload(template).unwrap();
+            assert_eq!((workload.port, workload.user), (9080, 1000));
+            let image = format!("docker.io/istio/examples-bookinfo-{name}:1.16.2");
+            assert!(workload.image == image || name == "visitor", "{}", workload.image);
         }
-        let reviews = services.iter().find(|service| service.name == "reviews").unwrap();
-        assert_eq!(workloads.iter().filter(|workload| reviews.selects(workload)).count(), 3);
     }
 
-    fn check(manifest: &str, complaint: &str) {
-        let error = format!("{:#}", read(manifest).unwrap_err());
+    fn check(pod: Value, complaint: &str) {
+        let error = format!("{:#}", workload(&pod).unwrap_err());
         assert!(error.contains(complaint), "{error}");
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        check("kind: [", "the manifest is not YAML");
-        check("kind: Service\n", "/metadata/name is missing or no text");
-        check("kind: Service\nmetadata: {name: x}\n", "service x: /spec/selector is missing or no map");
-        check(
-            "kind: Deployment\nmetadata: {name: x}\nspec: {template: {metadata: {labels: {a: b}}}}\n",
-            "deployment x: /spec/template/spec/containers/0/name is missing or no text",
-        );
+        check(json!({}), "no containers");
+        check(json!({ "spec": { "containers": [{ "name": "istio-proxy" }] } }), "beside the proxy");
+        let app = json!({ "name": "app", "image": "app" });
+        check(json!({ "spec": { "containers": [app] } }), "/ports/0/containerPort is missing");
     }
 }

@@ -1,32 +1,25 @@
-//! The eight pods as they are when their network is set up: six of bookinfo, one more productpage in a namespace the
-//! mesh excludes, one visitor outside the mesh.
+//! The eight pods as the API server holds them: six of bookinfo, one more productpage in a namespace the mesh excludes,
+//! one visitor outside the mesh.
 //!
-//! Each pod's facts are what the API server would hold after injection and admission. It decides about none of them:
-//! `policy` does, and its word is stamped onto the pod as the webhook does it.
+//! What each pod should be follows from its namespace and its program alone, never from what admission made of it: a pod
+//! that nobody converted is not excused by that. Pure.
 
-use crate::demo::bookinfo::{self, Workload};
+use crate::demo::bookinfo::{self, EXCLUDED, MESH, Workload};
+use crate::facts;
 use anyhow::Context;
-use millrace_core::knobs;
-use millrace_core::pod::{Container, Pod, Role};
-use millrace_core::policy::{self, Decision, Mesh, Verdict};
-use millrace_core::settings::{PROXY_ID, Settings};
-use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
-use serde_json::json;
+use millrace_core::knobs::{self, Surroundings};
+use millrace_core::pod::Pod;
+use millrace_core::policy::{self, Decision, Mesh};
+use millrace_core::settings::Settings;
+use millrace_core::stamp::STAMP_ANNOTATION;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The namespace of the mesh, the one `kubectl apply` uses when none is said.
-pub(crate) const MESH: &str = "default";
-/// The namespace the operator excluded.
-pub(crate) const EXCLUDED: &str = "legacy";
-/// The pod outside the mesh.
+/// The program outside the mesh.
 pub(crate) const VISITOR: &str = "visitor";
 
-/// The arguments the injector gives an istio-init container for the settings of a pod without annotations.
-pub(crate) const INIT: &str =
-    "-p 15001 -z 15006 -u 1337 -g 1337 -m REDIRECT -i * -b * -d 15020,15021,15090 -o 15020";
-
 /// What a pod has to do with the mesh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     /// In it, redirected from outside.
     Mesh,
@@ -53,89 +46,60 @@ pub(crate) struct Member {
     pub(crate) settings: Settings,
 }
 
-/// The eight, by the manifest.
-pub(crate) fn members(workloads: &[Workload]) -> anyhow::Result<Vec<Member>> {
-    let mesh = Mesh { excluded_namespaces: vec![EXCLUDED.to_owned()], ..Mesh::default() };
-    let productpage = workloads.iter().find(|workload| workload.app == "productpage");
-    let productpage = productpage.context("the manifest has no productpage")?;
-    let mut members: Vec<Member> =
-        workloads.iter().map(|workload| member(workload, Part::Mesh, &mesh)).collect();
-    members.push(member(productpage, Part::Excluded, &mesh));
-    let visitor = Workload {
-        name: VISITOR.to_owned(),
-        app: VISITOR.to_owned(),
-        labels: BTreeMap::from([("app".to_owned(), VISITOR.to_owned())]),
-        ..productpage.clone()
+/// A pod as the API server holds it.
+pub(crate) fn member(object: &Value) -> anyhow::Result<Member> {
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or(MESH);
+    let (facts, _) = facts::pod(object, namespace);
+    let workload = bookinfo::workload(object).with_context(|| format!("pod {}", facts.name))?;
+    let part = match (namespace, workload.app.as_str()) {
+        (EXCLUDED, _) => Part::Excluded,
+        (_, VISITOR) => Part::Outside,
+        _ => Part::Mesh,
     };
-    members.push(member(&visitor, Part::Outside, &mesh));
-    Ok(members)
-}
-
-fn member(workload: &Workload, part: Part, mesh: &Mesh) -> Member {
-    let mut facts = created(workload, if part == Part::Excluded { EXCLUDED } else { MESH });
-    if part != Part::Outside {
-        inject(&mut facts, part);
-    }
-    let decision = policy::decide(&facts, mesh);
+    let mesh = Mesh { excluded_namespaces: vec![EXCLUDED.to_owned()], ..Mesh::default() };
+    let mut plain = facts.clone();
+    plain.annotations.remove(STAMP_ANNOTATION);
+    let decision = policy::decide(&plain, &mesh);
     // Complaints are about what users wrote into annotations; these have none.
-    let (settings, _) = knobs::settings_of(&facts, &mesh.proxy_container, &mesh.defaults);
-    if part != Part::Outside {
-        let stamp = match decision.verdict {
-            Verdict::Redirect => Stamp::Redirect(Box::new(settings.clone())),
-            Verdict::Skip(reason) => Stamp::Skip(reason),
-        };
-        facts.annotations.insert(STAMP_ANNOTATION.to_owned(), stamp::write(&stamp));
-    }
-    let key =
-        if part == Part::Excluded { format!("{}.{EXCLUDED}", workload.name) } else { workload.name.clone() };
-    Member { key, part, workload: workload.clone(), facts, decision, settings }
+    let (stated, _) = knobs::settings_of(&plain, &mesh.proxy_container, &mesh.defaults);
+    let settings = if part == Part::Excluded { told(&facts)? } else { stated };
+    Ok(Member { key: key(namespace, &facts.name), part, workload, facts, decision, settings })
 }
 
-/// The pod as its deployment makes it.
-fn created(workload: &Workload, namespace: &str) -> Pod {
-    let app =
-        Container { name: workload.app.clone(), run_as_user: Some(workload.user), ..Container::default() };
-    Pod {
-        namespace: namespace.to_owned(),
-        name: workload.name.clone(),
-        labels: workload.labels.clone(),
-        containers: vec![app],
-        ..Pod::default()
-    }
+/// What a pod is called among all.
+pub(crate) fn key(namespace: &str, name: &str) -> String {
+    if namespace == EXCLUDED { format!("{name}.{EXCLUDED}") } else { name.to_owned() }
 }
 
-/// What the injector adds. In the mesh's namespaces our webhook has replaced istio-init by istio-validation.
-fn inject(pod: &mut Pod, part: Part) {
-    let (init, args) = if part == Part::Excluded { (policy::INIT, INIT) } else { ("istio-validation", "") };
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
-    pod.containers.insert(
-        0,
-        Container { name: init.to_owned(), role: Role::Init, args: words(args), ..Container::default() },
-    );
-    pod.containers.push(Container {
-        name: policy::PROXY.to_owned(),
-        args: words("proxy sidecar"),
-        run_as_user: Some(PROXY_ID),
-        run_as_group: Some(PROXY_ID),
-        ..Container::default()
-    });
-    let status = json!({ "initContainers": [init], "containers": [policy::PROXY], "revision": "default" });
-    pod.annotations.insert("sidecar.istio.io/status".to_owned(), status.to_string());
+/// What the injector tells a pod's istio-init.
+fn told(pod: &Pod) -> anyhow::Result<Settings> {
+    let init = pod.containers.iter().find(|container| container.name == policy::INIT);
+    let init = init.with_context(|| format!("pod {} has no {}", pod.name, policy::INIT))?;
+    let around = Surroundings {
+        env: &|_| None,
+        user: &|_| None,
+        group: &|_| None,
+        resolv_conf: &|| Err("nobody captures DNS here".to_owned()),
+    };
+    let words = init.args.iter().skip_while(|word| !word.starts_with('-')).cloned();
+    let flags = knobs::settings_from_flags(&words.collect::<Vec<_>>(), &around);
+    Ok(flags.with_context(|| format!("the arguments of {} in pod {}", policy::INIT, pod.name))?.settings)
 }
 
-/// The names pods are called by, and the keys of the pods behind each: the manifest's services, the excluded
-/// namespace's productpage by its full name, and each pod by its own.
-pub(crate) fn names(members: &[Member], services: &[bookinfo::Service]) -> BTreeMap<String, Vec<String>> {
-    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for member in members {
-        names.entry(member.key.clone()).or_default().push(member.key.clone());
-        for service in services.iter().filter(|service| service.selects(&member.workload)) {
-            let name = match member.part {
-                Part::Excluded => format!("{}.{EXCLUDED}", service.name),
-                Part::Mesh | Part::Outside => service.name.clone(),
-            };
-            names.entry(name).or_default().push(member.key.clone());
-        }
+/// The names pods are called by, and the keys of the pods behind each: those of the services, as their endpoints say, in the
+/// excluded namespace with its name behind; and each pod by its own.
+pub(crate) fn names(members: &[&Member], endpoints: &[Value]) -> BTreeMap<String, Vec<String>> {
+    let own = members.iter().map(|member| (member.key.clone(), vec![member.key.clone()]));
+    let mut names: BTreeMap<String, Vec<String>> = own.collect();
+    for service in endpoints {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (namespace, name) = (text(&service["metadata"]["namespace"]), text(&service["metadata"]["name"]));
+        let subsets = service["subsets"].as_array().into_iter().flatten();
+        let ready = subsets.flat_map(|subset| subset["addresses"].as_array().into_iter().flatten());
+        let mut keys: Vec<String> =
+            ready.map(|address| key(&namespace, &text(&address["targetRef"]["name"]))).collect();
+        keys.sort();
+        names.insert(key(&namespace, &name), keys);
     }
     names
 }
@@ -143,27 +107,38 @@ pub(crate) fn names(members: &[Member], services: &[bookinfo::Service]) -> BTree
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millrace_core::policy::Reason;
+    use crate::webhook::inject::{Operation, Request, admit};
+    use crate::webhook::wishes::Wishes;
+    use millrace_core::policy::{Reason, Verdict};
+    use serde_json::json;
 
-    fn eight() -> (Vec<Member>, Vec<bookinfo::Service>) {
-        let (workloads, services) = bookinfo::read(bookinfo::MANIFEST).unwrap();
-        (members(&workloads).unwrap(), services)
+    /// The pods of what is applied, admitted as the webhook admits them.
+    fn eight() -> Vec<Member> {
+        let wishes = Wishes { exclude_namespaces: vec![EXCLUDED.to_owned()], ..Wishes::default() };
+        let objects = bookinfo::objects().unwrap().into_iter();
+        let pods = objects.filter(|object| object["kind"] == "Deployment").map(|deployment| {
+            let mut pod = deployment["spec"]["template"].clone();
+            let namespace = deployment["metadata"]["namespace"].clone();
+            pod["metadata"]["name"] = deployment["metadata"]["name"].clone();
+            pod["metadata"]["namespace"] = namespace.clone();
+            let namespace = namespace.as_str().unwrap();
+            let answer = admit(&Request { operation: Operation::Create, namespace, object: &pod }, &wishes);
+            json_patch::patch(&mut pod, &answer.patch).unwrap();
+            member(&pod).unwrap()
+        });
+        pods.collect()
     }
 
     fn check(key: &str, part: Part, verdict: Verdict) {
-        let (members, _) = eight();
+        let members = eight();
         let member = members.iter().find(|member| member.key == key).unwrap();
-        assert_eq!(
-            (member.part, member.decision.verdict),
-            (part, verdict),
-            "{:#?}",
-            member.decision.conditions
-        );
+        let found = (member.part, member.decision.verdict);
+        assert_eq!(found, (part, verdict), "{:#?}", member.decision.conditions);
     }
 
     #[test]
     fn there_are_eight_and_each_is_decided_by_its_own_reason() {
-        assert_eq!(eight().0.len(), 8);
+        assert_eq!(eight().len(), 8);
         for app in ["details-v1", "ratings-v1", "reviews-v1", "reviews-v2", "reviews-v3", "productpage-v1"] {
             check(app, Part::Mesh, Verdict::Redirect);
         }
@@ -173,36 +148,28 @@ mod tests {
 
     #[test]
     fn nobody_outside_the_mesh_is_stamped() {
-        for member in eight().0 {
+        for member in eight() {
             assert_eq!(member.facts.annotations.contains_key(STAMP_ANNOTATION), member.part != Part::Outside);
         }
     }
 
     #[test]
-    fn the_init_container_is_told_what_the_stamp_says() {
-        use millrace_core::knobs::{Surroundings, settings_from_flags};
-        let args: Vec<String> = INIT.split_whitespace().map(str::to_owned).collect();
-        let nobody = |_: &str| None;
-        let around = Surroundings {
-            env: &|_| None,
-            user: &nobody,
-            group: &nobody,
-            resolv_conf: &|| Err("not asked for".to_owned()),
-        };
-        let flags = settings_from_flags(&args, &around).unwrap();
-        assert_eq!(flags.complaints, []);
-        for member in eight().0.iter().filter(|member| member.part != Part::Outside) {
-            assert_eq!(flags.settings, member.settings, "{}", member.key);
-        }
-    }
-
-    #[test]
     fn services_stand_for_the_pods_behind_them() {
-        let (members, services) = eight();
+        let members = eight();
+        let members: Vec<&Member> = members.iter().collect();
+        let endpoints = |namespace: &str, name: &str, pods: &[&str]| {
+            let addresses: Vec<Value> =
+                pods.iter().map(|pod| json!({ "targetRef": { "name": pod } })).collect();
+            json!({ "metadata": { "namespace": namespace, "name": name },
+                    "subsets": [{ "addresses": addresses, "notReadyAddresses": [{}] }] })
+        };
+        let services = [
+            endpoints(MESH, "reviews", &["reviews-v2", "reviews-v1"]),
+            endpoints(EXCLUDED, "productpage", &["productpage-v1"]),
+        ];
         let names = names(&members, &services);
-        assert_eq!(names["reviews"], ["reviews-v1", "reviews-v2", "reviews-v3"]);
-        assert_eq!(names["productpage"], ["productpage-v1"]);
+        assert_eq!(names["reviews"], ["reviews-v1", "reviews-v2"]);
         assert_eq!(names["productpage.legacy"], ["productpage-v1.legacy"]);
-        assert_eq!(names[VISITOR], [VISITOR]);
+        assert_eq!(names["reviews-v3"], ["reviews-v3"]);
     }
 }

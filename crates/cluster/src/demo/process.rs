@@ -6,6 +6,7 @@
 use anyhow::{Context, bail};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
+use serde_json::Value;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -118,23 +119,33 @@ fn ends(pidfd: BorrowedFd<'_>, deadline: Instant) -> anyhow::Result<bool> {
 }
 
 /// As whom a program runs in a pod.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// The capabilities left in its bounding set, in setpriv's spelling, after the removal of all.
-    pub(crate) capabilities: &'static str,
+    pub(crate) capabilities: String,
 }
 
 impl Identity {
     /// A user who holds nothing and can never get anything: what a container has with `drop: [ALL]` and
     /// `allowPrivilegeEscalation: false`.
     pub(crate) fn unprivileged(id: u32) -> Identity {
-        Identity { uid: id, gid: id, capabilities: "" }
+        Identity { uid: id, gid: id, capabilities: String::new() }
     }
 
-    /// What the istio-init container asks for, and what redirection from outside makes needless.
-    pub(crate) const INIT: Identity = Identity { uid: 0, gid: 0, capabilities: ",+net_admin,+net_raw" };
+    /// What a container's security context says.
+    pub(crate) fn of(container: &Value) -> anyhow::Result<Identity> {
+        let context = &container["securityContext"];
+        let number = |key: &str| {
+            let number = context[key].as_u64().and_then(|number| u32::try_from(number).ok());
+            number.with_context(|| format!("the container {} has no {key}", container["name"]))
+        };
+        let uid = number("runAsUser")?;
+        let added = context["capabilities"]["add"].as_array().into_iter().flatten();
+        let added = added.filter_map(|one| Some(format!(",+{}", one.as_str()?.to_ascii_lowercase())));
+        Ok(Identity { uid, gid: number("runAsGroup").unwrap_or(uid), capabilities: added.collect() })
+    }
 }
 
 /// A program of ours, which the users of the pods may run wherever it lies: a build directory is often closed to them.
@@ -169,6 +180,14 @@ pub(crate) fn inside(netns: &Path, identity: Identity, program: &Path, arguments
     command.args(["--clear-groups", "--inh-caps=-all", "--no-new-privs", "--pdeathsig=KILL"]);
     command.arg(format!("--bounding-set=-all{}", identity.capabilities));
     command.arg("--").arg(program).args(arguments);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/").stdin(Stdio::null());
+    command
+}
+
+/// The command that runs the role `name` of `own` in the machine's own namespaces.
+pub(crate) fn beside(own: &Path, name: &str, flags: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--no-new-privs", "--pdeathsig=KILL", "--"]).arg(own).arg(name).args(flags);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/").stdin(Stdio::null());
     command
 }
@@ -333,6 +352,17 @@ mod tests {
         check("0000000000000000", 1337, 0, false);
         check("0000000000000000", 0, 1, false);
         assert_eq!(Privileges::read("x", "Uid:\t0\n"), None);
+    }
+
+    #[test]
+    fn a_container_is_who_its_security_context_says() {
+        let init = serde_json::json!({ "securityContext": {
+            "runAsUser": 0, "runAsGroup": 0, "capabilities": { "add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"] } } });
+        let capabilities = ",+net_admin,+net_raw".to_owned();
+        assert_eq!(Identity::of(&init).unwrap(), Identity { uid: 0, gid: 0, capabilities });
+        let plain = serde_json::json!({ "securityContext": { "runAsUser": 1000 } });
+        assert_eq!(Identity::of(&plain).unwrap(), Identity::unprivileged(1000));
+        assert!(Identity::of(&serde_json::json!({ "name": "x" })).is_err());
     }
 
     #[test]

@@ -188,10 +188,17 @@ fn privileges(processes: &[Privileges]) -> String {
 }
 
 /// How to look inside while everything runs.
-pub(crate) fn look(productpage: &Path, directory: &Path, cni: &Path, visitor: &Path) -> String {
+pub(crate) fn look(
+    productpage: &Path,
+    directory: &Path,
+    cni: &Path,
+    visitor: &Path,
+    kubeconfig: &Path,
+) -> String {
     let (pod, visitor, cni) = (productpage.display(), visitor.display(), cni.display());
     format!(
         "Everything goes on running. To look inside, from another terminal:\n\
+         \x20 kubectl --kubeconfig {} get pods -A -o wide\n\
          \x20 nsenter --net={pod} iptables -t nat -L -n -v --line-numbers -x\n\
          \x20 nsenter --net={pod} ip6tables -t nat -L -n -v --line-numbers -x\n\
          \x20 {cni} inspect --netns {pod} --reasons\n\
@@ -199,6 +206,7 @@ pub(crate) fn look(productpage: &Path, directory: &Path, cni: &Path, visitor: &P
          \x20 nsenter --net={visitor} curl -s localhost:9080/call/productpage/productpage\n\
          \x20 ls {}        (each pod's envoy.json, envoy.log, app.log)\n\
          Ctrl-C takes everything down.\n",
+        kubeconfig.display(),
         directory.display()
     )
 }
@@ -207,18 +215,28 @@ pub(crate) fn look(productpage: &Path, directory: &Path, cni: &Path, visitor: &P
 mod tests {
     use super::*;
     use crate::demo::verdict::Witnesses;
-    use crate::demo::{bookinfo, pods, verdict};
+    use crate::demo::{pods, verdict};
+    use serde_json::{Value, json};
     use std::collections::BTreeSet;
 
     fn both(v4: u64, v6: u64) -> Both {
         Both { v4, v6 }
     }
 
+    /// reviews-v2 as admission leaves it.
+    fn reviews() -> Value {
+        let proxy = json!({ "name": "istio-proxy", "args": ["proxy", "sidecar"] });
+        let app = json!({ "name": "reviews", "image": "docker.io/istio/examples-bookinfo-reviews-v2:1.16.2",
+                          "ports": [{ "containerPort": 9080 }], "securityContext": { "runAsUser": 1000 } });
+        json!({
+            "metadata": { "name": "reviews-v2", "annotations": { "sidecar.istio.io/status": "{}" } },
+            "spec": { "containers": [app, proxy] },
+        })
+    }
+
     /// The paragraph about reviews-v2, seen by the three witnesses as given.
     fn check(rules: Counts, proxy: Counts, programs: Counts, expected: &[&str]) {
-        let (workloads, _) = bookinfo::read(bookinfo::MANIFEST).unwrap();
-        let members = pods::members(&workloads).unwrap();
-        let member = members.iter().find(|member| member.key == "reviews-v2").unwrap();
+        let member = pods::member(&reviews()).unwrap();
         let evidence = Evidence {
             part: Part::Mesh,
             decided: "redirected".to_owned(),
@@ -245,7 +263,7 @@ mod tests {
         let probed = Counts { inbound: both(1, 1), outbound: both(0, 0) };
         let addresses = ["10.88.7.5".parse().unwrap()];
         let about = About {
-            member,
+            member: &member,
             addresses: &addresses,
             took: &took,
             rung: "stamp",

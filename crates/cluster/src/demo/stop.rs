@@ -30,7 +30,7 @@ impl Stop {
     }
 
     /// Whether we were asked.
-    fn asked(&self) -> bool {
+    pub(crate) fn asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 
@@ -38,15 +38,6 @@ impl Stop {
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         if self.asked() {
             bail!("asked to stop");
-        }
-        Ok(())
-    }
-
-    /// Waits until we are asked, while `going` says that all goes on.
-    pub(crate) fn wait(&self, mut going: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
-        while !self.asked() {
-            going()?;
-            std::thread::sleep(10 * GLANCE);
         }
         Ok(())
     }

@@ -4,19 +4,22 @@
 //! down, the next one sweeps.
 
 use crate::demo::app;
+use crate::demo::bookinfo::EXCLUDED;
 use crate::demo::chain::{self, Added, Chain, Sandbox};
+use crate::demo::cluster::Cluster;
 use crate::demo::counts::Counts;
 use crate::demo::envoy;
 use crate::demo::events::Events;
 use crate::demo::http;
 use crate::demo::node;
-use crate::demo::pods::{EXCLUDED, INIT, Member, Part};
+use crate::demo::pods::{self, Member, Part};
 use crate::demo::process::{self, Identity, Program, Running};
 use crate::demo::state::State;
+use crate::demo::status::Seen;
 use crate::demo::stop::Stop;
 use crate::demo::tools::Tools;
 use crate::demo::witness::Found;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use millrace_core::ask::Event;
 use millrace_core::cni::Entry;
 use millrace_core::settings::PROXY_ID;
@@ -25,6 +28,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,12 +47,14 @@ pub(crate) struct World {
     state: State,
     stop: Stop,
     tools: Tools,
+    /// Who is asked for pods, and told of them.
+    pub(crate) cluster: Cluster,
     own: Program,
     cni: Program,
     events: Events,
     chain: Chain,
     node: Option<NetNs>,
-    /// The pods, in the order they were attached.
+    /// The pods that are there.
     pub(crate) pods: Vec<Live>,
     /// Whether IPv6 is spoken here.
     pub(crate) v6: bool,
@@ -58,11 +64,14 @@ pub(crate) struct World {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) member: Member,
+    /// It as the API server held it when it came.
+    pub(crate) object: Value,
+    /// How far it is.
+    pub(crate) seen: Seen,
     pub(crate) netns: NetNs,
     pub(crate) sandbox: Sandbox,
     /// What the chain gave; nothing until it did.
     pub(crate) added: Option<Added>,
-    pub(crate) addresses: Vec<IpAddr>,
     /// What the plugin said it did.
     pub(crate) event: Option<Event>,
     pub(crate) running: Vec<Running>,
@@ -88,6 +97,7 @@ impl World {
         state.write("millrace-demo.conflist", &format!("{list:#}\n"))?;
         let beside = tools.cni.parent().context("a program lies in a directory")?.to_owned();
         let mut world = World {
+            cluster: Cluster::start(&tools.own, &state, &stop)?,
             events: Events::listen(&state.path("event.sock"))?,
             own: Program::open(&tools.own)?,
             cni: Program::open(&tools.cni)?,
@@ -107,25 +117,32 @@ impl World {
         self.node.as_ref().context("the node is gone")
     }
 
+    /// An error if we were asked to stop.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        self.stop.check()
+    }
+
     /// Gives a pod its network: a namespace and the node's chain, as a runtime does before it starts a container.
-    pub(crate) fn attach(&mut self, member: &Member) -> anyhow::Result<()> {
+    pub(crate) fn attach(&mut self, member: &Member, object: &Value) -> anyhow::Result<()> {
         self.stop.check()?;
         let netns = node::make(&member.key)?;
+        let uid = object["metadata"]["uid"].as_str().context("a pod has a UID")?;
         let sandbox = Sandbox {
             container: container_id()?,
             netns: node::path(&member.key),
             namespace: member.facts.namespace.clone(),
             name: member.facts.name.clone(),
-            uid: uid()?,
+            uid: uid.to_owned(),
             annotations: member.facts.annotations.clone(),
         };
         // Before ADD, so that a failed one is followed by DEL.
         self.pods.push(Live {
             member: member.clone(),
+            object: object.clone(),
+            seen: Seen::default(),
             netns,
             sandbox: sandbox.clone(),
             added: None,
-            addresses: Vec::new(),
             event: None,
             running: Vec::new(),
             probed: Counts::default(),
@@ -134,36 +151,45 @@ impl World {
         let added = self.chain.add(self.node()?, &sandbox)?;
         let event = self.events.about(&sandbox.container)?;
         let live = self.pods.last_mut().context("the pod just pushed")?;
-        live.addresses = added.addresses()?;
+        live.seen.addresses = added.addresses()?;
         live.added = Some(added);
         live.event = event;
         Ok(())
     }
 
-    /// Writes the list of names by which programs find each other.
-    pub(crate) fn publish(&self, names: &BTreeMap<String, Vec<String>>) -> anyhow::Result<()> {
+    /// Writes the list of names by which programs find each other, as the API server's endpoints have it.
+    /// Whether every pod is behind one.
+    pub(crate) fn publish(&self) -> anyhow::Result<bool> {
+        let members: Vec<&Member> = self.pods.iter().map(|live| &live.member).collect();
+        let names = pods::names(&members, &self.cluster.list("Endpoints")?);
         let addresses = |key: &String| {
             let live = self.pods.iter().find(|live| live.member.key == *key);
-            live.map(|live| live.addresses.clone()).unwrap_or_default()
+            live.map(|live| live.seen.addresses.clone()).unwrap_or_default()
         };
         let services: BTreeMap<String, Vec<IpAddr>> = names
             .iter()
             .map(|(name, keys)| (name.clone(), keys.iter().flat_map(addresses).collect()))
             .collect();
         self.state.write("hosts", &app::hosts(&services))?;
-        Ok(())
+        let served = |member: &&Member| {
+            names.iter().any(|(name, keys)| *name != member.key && keys.contains(&member.key))
+        };
+        Ok(members.iter().all(served))
     }
 
-    /// Starts what a pod consists of: its init container, then its proxy and its program. Does not wait for them.
+    /// Starts what a pod consists of: its init containers, then its proxy and its program. Does not wait for them.
     pub(crate) fn start(&mut self, at: usize) -> anyhow::Result<()> {
         self.stop.check()?;
-        match self.pods[at].member.part {
-            Part::Mesh => self.to_its_end(at, Identity::unprivileged(PROXY_ID), "validate")?,
-            Part::Excluded => self.to_its_end(at, Identity::INIT, &format!("init {INIT}"))?,
-            Part::Outside => return self.start_program(at),
+        let init = self.pods[at].object["spec"]["initContainers"].clone();
+        for container in init.as_array().into_iter().flatten() {
+            self.run_init(at, container)?;
         }
-        self.start_proxy(at)?;
-        self.start_program(at)
+        if self.pods[at].member.part != Part::Outside {
+            self.start_proxy(at)?;
+        }
+        self.start_program(at)?;
+        self.pods[at].seen.runs = true;
+        Ok(())
     }
 
     fn start_proxy(&mut self, at: usize) -> anyhow::Result<()> {
@@ -184,7 +210,7 @@ impl World {
         let mut arguments = vec!["demo-app".to_owned(), workload.app.clone()];
         let hosts = self.state.path("hosts").to_string_lossy().into_owned();
         for (flag, value) in [
-            ("--version", workload.version()),
+            ("--version", workload.version.as_str()),
             ("--pod", key),
             ("--port", &workload.port.to_string()),
             ("--hosts", &hosts),
@@ -198,29 +224,34 @@ impl World {
         Ok(())
     }
 
-    /// Runs `millrace-cni` in a pod as its init container does.
-    fn to_its_end(&self, at: usize, identity: Identity, arguments: &str) -> anyhow::Result<()> {
-        let Live { member, sandbox, .. } = &self.pods[at];
-        let words: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
-        let mut command = self.cni.inside(&sandbox.netns, identity, &words)?;
+    /// Runs an init container to its end: whatever its image, it is `millrace-cni` here, which takes the arguments of
+    /// Istio's own.
+    fn run_init(&mut self, at: usize, container: &Value) -> anyhow::Result<()> {
+        let Live { member, sandbox, seen, .. } = &mut self.pods[at];
+        let words = container["args"].as_array().into_iter().flatten();
+        let words: Vec<String> = words.filter_map(Value::as_str).map(str::to_owned).collect();
+        let mut command = self.cni.inside(&sandbox.netns, Identity::of(container)?, &words)?;
         let ended = process::run(&mut command, None, STARTING)?;
-        if !ended.status.success() {
-            let (status, said) = (ended.status, ended.said());
-            bail!("millrace-cni {arguments} in pod {} failed ({status}): {said}", member.key);
-        }
+        // Who was killed by a signal has no code; runtimes say 128 and the signal's number.
+        let code = ended.status.code().unwrap_or(128 + ended.status.signal().unwrap_or_default());
+        seen.ended.push(code);
+        let name = container["name"].as_str().unwrap_or_default();
+        anyhow::ensure!(code == 0, "{name} of pod {} failed (exit {code}): {}", member.key, ended.said());
         Ok(())
     }
 
-    /// Waits until a pod's proxy and program listen.
-    pub(crate) fn ready(&mut self, at: usize) -> anyhow::Result<()> {
+    /// Whether a pod's proxy and program listen; an error if one has ended.
+    pub(crate) fn answers(&mut self, at: usize) -> anyhow::Result<bool> {
         let Live { member, netns, running, .. } = &mut self.pods[at];
         let proxied = member.part != Part::Outside;
         let loopback = SocketAddr::from(([127, 0, 0, 1], member.workload.port));
-        self.stop.until(&format!("pod {} listens", member.key), STARTING, || {
-            running.iter_mut().try_for_each(Running::alive)?;
-            Ok(netns
-                .within(|| http::get(loopback, "/health", GLANCE).is_ok() && (!proxied || envoy::ready()))?)
-        })
+        running.iter_mut().try_for_each(Running::alive)?;
+        Ok(netns.within(|| http::get(loopback, "/health", GLANCE).is_ok() && (!proxied || envoy::ready()))?)
+    }
+
+    /// An error if a role has ended by itself.
+    pub(crate) fn alive(&mut self) -> anyhow::Result<()> {
+        self.cluster.alive()
     }
 
     /// Notes what the rules and the proxy of a pod have counted so far: none of it belongs to the walk.
@@ -243,16 +274,16 @@ impl World {
         Ok((rules, proxy))
     }
 
-    /// Asks a pod's program from the node for `path`, by each family in turn.
-    pub(crate) fn ask(&self, key: &str, path: &str) -> anyhow::Result<Vec<Value>> {
+    /// Asks the visitor from the node for `path`, by each family in turn.
+    pub(crate) fn ask(&self, path: &str) -> anyhow::Result<Vec<Value>> {
         self.stop.check()?;
-        let live = self.pods.iter().find(|live| live.member.key == key).context("no such pod")?;
+        let live = self.pods.iter().find(|live| live.member.part == Part::Outside).context("no visitor")?;
         let mut answers = Vec::new();
-        for address in &live.addresses {
+        for address in &live.seen.addresses {
             let server = SocketAddr::new(*address, live.member.workload.port);
             let answer =
                 self.node()?.within(|| http::get(server, path, WALKING))?.and_then(|answer| answer.json());
-            answers.push(answer.with_context(|| format!("asking {key} at {address} for {path}"))?);
+            answers.push(answer.with_context(|| format!("asking the visitor at {address} for {path}"))?);
         }
         Ok(answers)
     }
@@ -262,30 +293,38 @@ impl World {
         self.state.path("pods")
     }
 
-    /// Waits until we are asked to stop, or until a program ends by itself.
-    pub(crate) fn wait(&mut self) -> anyhow::Result<()> {
-        let pods = &mut self.pods;
-        self.stop.wait(|| pods.iter_mut().flat_map(|live| &mut live.running).try_for_each(Running::alive))
+    /// Whether we were asked to stop; an error if a program has ended by itself.
+    pub(crate) fn is_over(&mut self) -> anyhow::Result<bool> {
+        self.cluster.alive()?;
+        self.pods.iter_mut().flat_map(|live| &mut live.running).try_for_each(Running::alive)?;
+        Ok(self.stop.asked())
+    }
+
+    /// Stops a pod and takes it from its network; gives every complaint.
+    pub(crate) fn detach(&mut self, at: usize) -> Vec<String> {
+        let mut live = self.pods.remove(at);
+        live.running.iter().for_each(Running::ask_to_end);
+        let ended = live.running.iter_mut().filter_map(|running| running.end().err());
+        let mut complaints: Vec<String> = ended.map(|cause| format!("{cause:#}")).collect();
+        let result = live.added.as_ref().map_or(&Value::Null, |added| &added.result);
+        if let Some(node) = &self.node {
+            let said = self.chain.delete(node, &live.sandbox, result).into_iter();
+            complaints.extend(said.map(|said| format!("DEL of {}: {said}", live.member.key)));
+        }
+        complaints.extend(node::remove(&live.member.key).err().map(|cause| format!("{cause:#}")));
+        complaints
     }
 
     /// Takes everything down, each step whatever became of the others, and gives every complaint. The second time
     /// there is nothing to do.
     pub(crate) fn take_down(&mut self) -> Vec<String> {
         let mut complaints = Vec::new();
-        for running in self.pods.iter().flat_map(|live| &live.running) {
-            running.ask_to_end();
+        // All at once: each may need a moment.
+        self.pods.iter().flat_map(|live| &live.running).for_each(Running::ask_to_end);
+        while let Some(last) = self.pods.len().checked_sub(1) {
+            complaints.extend(self.detach(last));
         }
-        for running in self.pods.iter_mut().flat_map(|live| &mut live.running) {
-            complaints.extend(running.end().err().map(|cause| format!("{cause:#}")));
-        }
-        if let Some(node) = &self.node {
-            for live in self.pods.iter().rev() {
-                let result = live.added.as_ref().map_or(&Value::Null, |added| &added.result);
-                let said = self.chain.delete(node, &live.sandbox, result);
-                complaints.extend(said.into_iter().map(|said| format!("DEL of {}: {said}", live.member.key)));
-            }
-        }
-        self.pods.clear();
+        complaints.extend(self.cluster.end());
         self.node = None;
         if !self.state.is_removed() {
             for name in node::names() {
@@ -316,11 +355,4 @@ fn container_id() -> anyhow::Result<String> {
     let mut random = fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?;
     std::io::Read::read_exact(&mut random, &mut bytes).context("cannot read /dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// A UID as the API server makes it.
-fn uid() -> anyhow::Result<String> {
-    let uid =
-        fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot have a UUID of the kernel")?;
-    Ok(uid.trim().to_owned())
 }

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod apiserver;
 pub(crate) mod cluster;
+pub(crate) mod controller;
 pub(crate) mod inject;
 pub(crate) mod look;
 pub(crate) mod output;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Verify(Verify),
     Why(Why),
     Agent(Box<agent::Agent>),
+    Controller(Box<controller::Controller>),
     Print(print::Print),
     Apiserver(apiserver::Apiserver),
     Demo(Demo),

@@ -6,6 +6,7 @@ mod apiserver;
 mod args;
 mod cli;
 mod codes;
+mod controller;
 mod demo;
 mod facts;
 mod http;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Print(args) => print::run(args, &mut out),
         Command::Agent(args) => agent::run(args, &mut out).map(Outcome::when),
         Command::Apiserver(args) => apiserver::run(args, &mut out),
+        Command::Controller(args) => controller::run(args).map(|()| Outcome::Well),
         Command::Demo(args) => demo::run(args, &mut out),
         Command::Webhook(args) => webhook::alone::run(args, &mut out).map(|()| Outcome::Well),
         Command::DemoApp(args) => demo::app::run(args),

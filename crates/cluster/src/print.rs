@@ -9,10 +9,10 @@ mod config;
 mod crd;
 mod daemonset;
 mod kustomize;
-mod objects;
+pub(crate) mod objects;
 mod places;
 mod values;
-mod words;
+pub(crate) mod words;
 pub(crate) mod yaml;
 
 use crate::args::print::{Folder, Print, Variant, What};

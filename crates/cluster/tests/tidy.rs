@@ -211,6 +211,25 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cluster::args::apiserver", &["cluster::args", "cluster::telemetry{Log}"]),
+    ("cluster::args::controller", &["cluster::args", "cluster::telemetry{Log}"]),
+    // It makes objects by `print`, and speaks to the API server by the agent's way to it.
+    (
+        "cluster::controller",
+        &[
+            "core::*",
+            "cluster::api::*",
+            "cluster::args::controller",
+            "cluster::args::print",
+            "cluster::agent::client{Access, Link}",
+            "cluster::agent::config{Config}",
+            "cluster::codes{Code}",
+            "cluster::controller::*",
+            "cluster::http",
+            "cluster::print::*",
+            "cluster::storm",
+            "cluster::telemetry",
+        ],
+    ),
     (
         "cluster::demo",
         &[

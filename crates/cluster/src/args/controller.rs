@@ -1,0 +1,47 @@
+//! The flags of `millrace controller`.
+
+use crate::telemetry::Log;
+use clap::Args as ClapArgs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Make the cluster what its MeshCNI says: agents on nodes, pods converted, and a status that tells how far it is.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = super::EXIT)]
+pub(crate) struct Controller {
+    /// The way to the API server, by its current context; else the pod's own service account.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The namespace of everything that has one; else POD_NAMESPACE, else millrace-system.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Who this is among several controllers, of which one acts; else POD_NAME.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) identity: Option<String>,
+    /// The image of agents, where the MeshCNI names none; without it the one that `make image` makes.
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// For how many seconds the one that acts is not replaced though it is silent, 3 to 300.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(3..=300))]
+    pub(crate) lease_seconds: u32,
+    /// How many seconds after the last pod was converted agents stay at least: a pod that was just admitted may be on its way.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) settle_seconds: u32,
+    /// Where health and metrics are served; none for nowhere.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:15095", value_parser = listen)]
+    pub(crate) metrics_address: Listen,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+/// An address to listen on, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listen(pub(crate) Option<SocketAddr>);
+
+fn listen(text: &str) -> Result<Listen, String> {
+    if text == "none" {
+        return Ok(Listen(None));
+    }
+    let address = text.parse().map_err(|_| "write an address, as in 127.0.0.1:15095, or none".to_owned())?;
+    Ok(Listen(Some(address)))
+}

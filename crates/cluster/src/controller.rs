@@ -1,0 +1,43 @@
+//! The controller: makes a cluster what its MeshCNI says, and says how far that is.
+//!
+//! What follows from what is seen is decided by pure functions, of which the list below is the table of contents; `reconcile`
+//! does it. It never touches a pod that runs, but for evicting one that can never start.
+
+mod apply;
+mod children;
+mod decision;
+mod heal;
+mod lease;
+mod metrics;
+mod observed;
+mod pages;
+mod platforms;
+mod preconditions;
+mod reconcile;
+mod revisions;
+mod rollout;
+mod run;
+mod status;
+mod survey;
+mod taint;
+mod targets;
+mod transition;
+mod watches;
+mod workloads;
+mod world;
+
+use crate::args::controller::Controller;
+use crate::telemetry;
+use anyhow::Result;
+
+/// Runs the controller.
+pub(crate) fn run(args: &Controller) -> Result<()> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    telemetry::start(&args.log, variable)?;
+    // Two of one name would both act: a process is told from another on the same machine.
+    let name = args.identity.clone().or_else(|| variable("POD_NAME"));
+    let identity = name.unwrap_or_else(|| format!("millrace-controller-{}", std::process::id()));
+    let namespace = args.namespace.clone().or_else(|| variable("POD_NAMESPACE"));
+    let namespace = namespace.unwrap_or_else(|| crate::print::words::NAMESPACE.to_owned());
+    run::run(args, identity, namespace)
+}

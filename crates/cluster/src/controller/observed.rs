@@ -1,0 +1,186 @@
+//! What is observed of a cluster, as plain data: the little of each object that decisions look at. PURE.
+//!
+//! It decides nothing. Objects are read field by field as they arrive, and everything else of them is dropped.
+
+use crate::api::node::{MeshCNINode, MeshCNINodeStatus};
+use crate::controller::workloads::Counts;
+use k8s_openapi::api::core::v1::Node as ApiNode;
+use k8s_openapi::jiff::Timestamp;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A cluster as it is seen now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Observed {
+    /// Nodes by name.
+    pub(crate) nodes: BTreeMap<String, Node>,
+    /// The agents' pods by name.
+    pub(crate) agents: BTreeMap<String, Agent>,
+    /// What agents say, by node.
+    pub(crate) reports: BTreeMap<String, MeshCNINodeStatus>,
+    /// The Jobs that clear nodes, by node.
+    pub(crate) clearings: BTreeMap<String, Clearing>,
+    /// The pods of these Jobs that are not over, by name, each with its node.
+    pub(crate) clearers: BTreeMap<String, String>,
+    /// Pods of the mesh, counted.
+    pub(crate) pods: Counts,
+}
+
+impl Observed {
+    /// Whether an agent is on a node that is Ready. On another one nobody can say what became of it.
+    pub(crate) fn has_agents(&self) -> bool {
+        let there = |agent: &Agent| self.nodes.get(&agent.node).is_some_and(|node| node.ready);
+        self.agents.values().any(there)
+    }
+
+    /// Whether a node is being cleared, or was and nobody has put that away.
+    pub(crate) fn is_clearing(&self) -> bool {
+        let there = |node: &String| self.nodes.get(node).is_some_and(|node| node.ready);
+        !self.clearings.is_empty() || self.clearers.values().any(there)
+    }
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Its identity, for who owns what is about it.
+    pub(crate) uid: String,
+    /// Its labels.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The keys of its NoSchedule taints.
+    pub(crate) taints: Vec<String>,
+    /// Whether its kubelet says that it is Ready.
+    pub(crate) ready: bool,
+    /// Since when `ready` is so.
+    pub(crate) since: Option<Timestamp>,
+    /// What our condition says, if it is there: its status, its reason and its message.
+    pub(crate) condition: Option<(String, String, String)>,
+    /// Its operating system, as it calls itself.
+    pub(crate) os_image: String,
+    /// Its runtime, as in `containerd://1.7.24`.
+    pub(crate) runtime: String,
+    /// Its kubelet's version.
+    pub(crate) kubelet: String,
+    /// How its cloud knows it.
+    pub(crate) provider: String,
+}
+
+impl Node {
+    /// Whether its labels are all of `wanted`, and maybe more.
+    pub(crate) fn has_labels(&self, wanted: &BTreeMap<String, String>) -> bool {
+        wanted.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+    }
+}
+
+/// An agent's pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Agent {
+    /// Where it is, if it is anywhere yet.
+    pub(crate) node: String,
+    /// Whether it is Ready, and not on its way out.
+    pub(crate) ready: bool,
+    /// Since when.
+    pub(crate) since: Option<Timestamp>,
+    /// The digest of what it was started with.
+    pub(crate) digest: String,
+}
+
+/// A Job that clears a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Clearing {
+    /// The Job's name.
+    pub(crate) name: String,
+    /// It has succeeded.
+    pub(crate) done: bool,
+    /// It has given up.
+    pub(crate) failed: bool,
+}
+
+/// Of a Job, what [`Clearing`] needs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct JobStatus {
+    succeeded: i32,
+    conditions: Vec<Mark>,
+}
+
+/// Of a Job, where it runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct JobSpec {
+    template: JobTemplate,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct JobTemplate {
+    spec: Place,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Place {
+    node_name: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Mark {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+/// The label of a node that says which of our DaemonSets is for it.
+pub(crate) const PLATFORM_LABEL: &str = "millrace.dev/platform";
+/// Our condition of a node.
+pub(crate) const CONDITION: &str = "millrace.dev/Serving";
+/// The annotation of an agent's pod with the digest of what it was started with.
+pub(crate) const STARTED_WITH: &str = "millrace.dev/started-with";
+
+/// The little of a node.
+pub(crate) fn node(object: &ApiNode) -> (String, Node) {
+    let spec = object.spec.as_ref();
+    let status = object.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let find = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
+    let ready = find("Ready");
+    let ours = find(CONDITION).map(|condition| {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        (condition.status.clone(), text(&condition.reason), text(&condition.message))
+    });
+    let info = status.and_then(|status| status.node_info.as_ref());
+    let taints = spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let taints = taints.iter().filter(|taint| taint.effect == "NoSchedule").map(|taint| taint.key.clone());
+    let node = Node {
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        labels: object.metadata.labels.clone().unwrap_or_default(),
+        taints: taints.collect(),
+        ready: ready.is_some_and(|condition| condition.status == "True"),
+        since: ready.and_then(|condition| Some(condition.last_transition_time.as_ref()?.0)),
+        condition: ours,
+        os_image: info.map(|info| info.os_image.clone()).unwrap_or_default(),
+        runtime: info.map(|info| info.container_runtime_version.clone()).unwrap_or_default(),
+        kubelet: info.map(|info| info.kubelet_version.clone()).unwrap_or_default(),
+        provider: spec.and_then(|spec| spec.provider_id.clone()).unwrap_or_default(),
+    };
+    (object.metadata.name.clone().unwrap_or_default(), node)
+}
+
+/// What an agent says, by its node.
+pub(crate) fn report(object: &MeshCNINode) -> (String, MeshCNINodeStatus) {
+    (object.metadata.name.clone().unwrap_or_default(), object.status.clone().unwrap_or_default())
+}
+
+/// How a Job that clears a node went, by that node.
+pub(crate) fn clearing(name: String, spec: &JobSpec, status: Option<&JobStatus>) -> (String, Clearing) {
+    let given_up = |status: &JobStatus| {
+        status.conditions.iter().any(|mark| mark.kind == "Failed" && mark.status == "True")
+    };
+    let clearing = Clearing {
+        name,
+        done: status.is_some_and(|status| status.succeeded > 0),
+        failed: status.is_some_and(given_up),
+    };
+    (spec.template.spec.node_name.clone(), clearing)
+}

@@ -1,0 +1,111 @@
+//! One controller's life: a standby until the Lease is its own, then the one that acts, until it is told to stop or loses it.
+//!
+//! Being told to stop changes nothing in the cluster but who acts there.
+
+use super::lease::Claim;
+use super::metrics::Metrics;
+use super::pages::{Health, router};
+use super::reconcile::{Leader, Orders};
+use super::watches;
+use super::world::Shared;
+use crate::agent::client::{Access, Link};
+use crate::args::controller::Controller;
+use crate::http::{self, Limits};
+use crate::print::words::{REPOSITORY, VERSION};
+use crate::telemetry;
+use anyhow::{Context, Result};
+use kube::{Api, Client};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// How long what is under way may go on after the end was called.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) fn run(args: &Controller, identity: String, namespace: String) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the controller's runtime")?;
+    let lived = runtime.block_on(live(args, identity, namespace));
+    runtime.shutdown_background();
+    lived
+}
+
+async fn live(args: &Controller, identity: String, namespace: String) -> Result<()> {
+    let image = args.image.clone().unwrap_or_else(|| format!("{REPOSITORY}:{VERSION}"));
+    let stop = telemetry::stop()?;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let health = Health::default();
+    let access = args.kubeconfig.clone().map_or(Access::InCluster, Access::Kubeconfig);
+    let client =
+        Link::new(access).await.context("cannot prepare the way to the API server")?.current().client;
+    tracing::info!(identity, version = env!("CARGO_PKG_VERSION"), "started");
+    let last = CancellationToken::new();
+    let mut answering = JoinSet::new();
+    if let Some(address) = args.metrics_address.0 {
+        let listener = http::bind("--metrics-address", address)?;
+        let router = router(health.clone(), metrics.clone());
+        answering.spawn(http::serve(listener, router, Limits::default(), last.clone()));
+    }
+    let orders =
+        Orders { namespace, image, identity, settle: Duration::from_secs(args.settle_seconds.into()) };
+    take_turns(args, &orders, &client, &metrics, &health, &stop).await;
+    last.cancel();
+    let _ = timeout(FAREWELL, async { while answering.join_next().await.is_some() {} }).await;
+    tracing::info!("stopped; the cluster stays as it is");
+    Ok(())
+}
+
+/// Stands by and acts, in turns, until told to stop.
+async fn take_turns(
+    args: &Controller,
+    orders: &Orders,
+    client: &Client,
+    metrics: &Metrics,
+    health: &Health,
+    stop: &CancellationToken,
+) {
+    let leases = Api::namespaced(client.clone(), &orders.namespace);
+    let lasts = Duration::from_secs(args.lease_seconds.into());
+    let mut claim = Claim::new(leases, orders.identity.clone(), lasts);
+    health.ready("standing by");
+    while claim.acquire(stop).await.is_some() {
+        tracing::info!("this controller acts");
+        metrics.leads(true);
+        health.ready("acting");
+        let turn = stop.child_token();
+        // Whatever is known is read anew: while it stood by, nothing was.
+        let acting = act(orders.clone(), client.clone(), metrics.clone(), turn.clone());
+        let kept = tokio::select! {
+            kept = claim.keep(&turn) => kept,
+            () = acting => true,
+        };
+        metrics.leads(false);
+        if !kept {
+            tracing::warn!("the Lease was lost; standing by");
+            health.ready("standing by");
+        }
+        if stop.is_cancelled() {
+            break;
+        }
+    }
+    match timeout(FAREWELL, claim.release()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("give the Lease back: {error}"),
+        Err(_) => tracing::warn!("give the Lease back: no answer"),
+    }
+}
+
+async fn act(orders: Orders, client: Client, metrics: Metrics, stop: CancellationToken) {
+    let shared = Shared::new();
+    let mut tasks = JoinSet::new();
+    watches::start(&mut tasks, &client, &orders.namespace, &shared);
+    tasks.spawn(watches::mesh(client.clone(), shared.clone()));
+    let leader = Leader::new(orders, client, shared, metrics);
+    tokio::select! {
+        () = leader.lead(&stop) => {}
+        // None of them ends by itself.
+        _ = tasks.join_next() => tracing::error!("a watch ended unasked; beginning anew"),
+    }
+}

@@ -1,0 +1,108 @@
+//! What preconditions are judged by, read from the API server every few minutes: the mesh's control plane, its injector, the
+//! settings of the cluster's network.
+//!
+//! It judges nothing. What may not be read, or is not there, is absent.
+
+use super::apply::ask;
+use super::metrics::Metrics;
+use super::preconditions::Facts;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::core::PartialObjectMeta;
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+/// The most objects of a kind that are looked at: a cluster has few of those that count, and each list is by label if it can
+/// be.
+const MOST: u32 = 500;
+
+/// Reads them.
+pub(crate) async fn read(client: &Client, metrics: &Metrics) -> Facts {
+    let what = || "the API server's version".to_owned();
+    let version = ask(metrics, "get", what, client.apiserver_version()).await.ok();
+    let webhooks: Option<Vec<MutatingWebhookConfiguration>> = list(client, metrics, "").await;
+    let injects =
+        webhooks.map(|all| all.iter().any(|webhook| webhook.name_any().contains("sidecar-injector")));
+    let planes: Vec<Deployment> = list(client, metrics, "app=istiod").await.unwrap_or_default();
+    let spaces: Vec<&str> = planes.iter().filter_map(|plane| plane.metadata.namespace.as_deref()).collect();
+    let images = planes.iter().filter_map(|plane| plane.spec.as_ref()?.template.spec.as_ref());
+    let images = images.flat_map(|pod| &pod.containers).filter_map(|container| container.image.clone());
+    let mut injectors = Vec::new();
+    for space in &spaces {
+        injectors.extend(values(client, metrics, space).await);
+    }
+    Facts {
+        server: version.map(|version| (version.major, version.minor)),
+        injectors,
+        control_planes: images.collect(),
+        cilium: config(client, metrics, "kube-system", "cilium-config").await,
+        calico: calico(client, metrics).await,
+        daemon_sets: daemon_sets(client, metrics).await,
+        confined: confined(client, metrics).await,
+        injects,
+    }
+}
+
+async fn list<K>(client: &Client, metrics: &Metrics, labels: &str) -> Option<Vec<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::all(client.clone());
+    let params = ListParams::default().labels(labels).limit(MOST);
+    let what = || K::plural(&()).into_owned();
+    ask(metrics, "list", what, api.list(&params)).await.ok().map(|list| list.items)
+}
+
+/// The values of the injectors of one control plane's namespace.
+async fn values(client: &Client, metrics: &Metrics, namespace: &str) -> Vec<String> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let params = ListParams::default().limit(MOST);
+    let all = ask(metrics, "list", || "ConfigMaps".to_owned(), api.list(&params)).await;
+    let all = all.map(|list| list.items).unwrap_or_default().into_iter();
+    let injectors = all.filter(|map| map.name_any().starts_with("istio-sidecar-injector"));
+    injectors.filter_map(|map| map.data?.remove("values")).collect()
+}
+
+async fn config(
+    client: &Client,
+    metrics: &Metrics,
+    namespace: &str,
+    name: &str,
+) -> Option<std::collections::BTreeMap<String, String>> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    ask(metrics, "get", || format!("ConfigMap {name}"), api.get_opt(name)).await.ok()??.data
+}
+
+/// Which connections Calico's eBPF dataplane translates as they are made.
+async fn calico(client: &Client, metrics: &Metrics) -> Option<String> {
+    let kind = GroupVersionKind::gvk("crd.projectcalico.org", "v1", "FelixConfiguration");
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::from_gvk(&kind));
+    let what = || "FelixConfiguration default".to_owned();
+    let felix = ask(metrics, "get", what, api.get_opt("default")).await.ok()??;
+    let spec = felix.data.get("spec")?;
+    // Without eBPF nobody translates there.
+    let on = spec.get("bpfEnabled")?.as_bool()?;
+    let mode = spec.get("bpfConnectTimeLoadBalancing").and_then(|mode| mode.as_str()).unwrap_or("TCP");
+    on.then(|| mode.to_owned())
+}
+
+async fn daemon_sets(client: &Client, metrics: &Metrics) -> Vec<(String, String)> {
+    let all: Vec<PartialObjectMeta<DaemonSet>> = list(client, metrics, "").await.unwrap_or_default();
+    all.iter().map(|set| (set.namespace().unwrap_or_default(), set.name_any())).collect()
+}
+
+/// Namespaces with injection whose level does not let istio-init in.
+async fn confined(client: &Client, metrics: &Metrics) -> Vec<(String, String)> {
+    let all: Vec<PartialObjectMeta<Namespace>> = list(client, metrics, "").await.unwrap_or_default();
+    let confined = all.iter().filter_map(|space| {
+        let level = space.labels().get("pod-security.kubernetes.io/enforce")?;
+        let injected = space.labels().get("istio-injection").is_some_and(|value| value == "enabled")
+            || space.labels().contains_key("istio.io/rev");
+        (injected && matches!(level.as_str(), "baseline" | "restricted"))
+            .then(|| (space.name_any(), level.clone()))
+    });
+    confined.collect()
+}

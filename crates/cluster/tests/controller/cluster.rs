@@ -1,0 +1,259 @@
+//! A make-believe cluster on a real API server: nodes, what agents would report, and people who change their minds.
+
+use millrace_rig::apiserver::Apiserver;
+use millrace_rig::wait::until;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What a loaded machine may need for what takes a second.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The cluster.
+pub(crate) struct Cluster<'a> {
+    api: &'a Apiserver,
+}
+
+/// A controller's process.
+pub(crate) struct Controller(Child);
+
+/// Somebody who keeps writing to the MeshCNI.
+pub(crate) struct Storm {
+    stop: Arc<AtomicBool>,
+    writer: JoinHandle<()>,
+}
+
+impl<'a> Cluster<'a> {
+    /// One with our definitions and nothing else.
+    pub(crate) fn new(api: &'a Apiserver) -> Cluster<'a> {
+        let program = env!("CARGO_BIN_EXE_millrace");
+        let printed = Command::new(program).args(["print", "crd"]).output().expect("millrace runs");
+        let crd = String::from_utf8(printed.stdout).expect("a definition is text");
+        // kubectl knows no more than a server of 1.20 tells it, which drops rules in CEL.
+        api.done(&["apply", "--validate=false", "-f", "-"], &crd);
+        api.done(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"], "");
+        api.done(&["create", "namespace", "shop"], "");
+        api.done(&["create", "namespace", "millrace-system"], "");
+        Cluster { api }
+    }
+
+    /// A node is there, and Ready or not.
+    pub(crate) fn node(&self, name: &str, ready: bool) {
+        let object = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
+        self.api.done(&["apply", "-f", "-"], &object.to_string());
+        let status = json!({ "status": {
+            "conditions": [{
+                "type": "Ready", "status": if ready { "True" } else { "False" }, "reason": "Test", "message": "played",
+                "lastHeartbeatTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }],
+            "nodeInfo": {
+                "architecture": "amd64", "bootID": "b", "containerRuntimeVersion": "containerd://1.7.24",
+                "kernelVersion": "6.1", "kubeProxyVersion": "v1", "kubeletVersion": "v1.31.4", "machineID": "m",
+                "operatingSystem": "linux", "osImage": "Debian GNU/Linux 12", "systemUUID": "s",
+            },
+        } });
+        self.status("node", name, &status);
+    }
+
+    /// A node's agent says whether it serves, with what its configuration says now.
+    pub(crate) fn serves(&self, node: &str, serves: bool) {
+        let object = json!({
+            "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNINode", "metadata": { "name": node }, "spec": {},
+        });
+        self.api.done(&["apply", "-f", "-"], &object.to_string());
+        let (status, since) = (if serves { "True" } else { "False" }, "2026-01-01T00:00:00Z");
+        let report = json!({ "status": {
+            "serving": serves,
+            "reportedAt": "2099-01-01T00:00:00Z",
+            "agentVersion": "0.1.0",
+            "conditions": [{
+                "type": "Ready", "status": status, "reason": "Played", "message": "the chain has no entry of ours",
+                "lastTransitionTime": since,
+            }],
+        } });
+        self.status("meshcninode", node, &report);
+    }
+
+    /// A pod, of which only the metadata counts.
+    pub(crate) fn pod(&self, namespace: &str, name: &str, annotations: &[(&str, &str)]) {
+        let annotations: serde_json::Map<String, Value> =
+            annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "namespace": namespace, "name": name, "annotations": annotations },
+            "spec": { "containers": [{ "name": "app", "image": "none" }] },
+        });
+        self.api.done(&["create", "-f", "-"], &pod.to_string());
+    }
+
+    /// Somebody changes his mind.
+    pub(crate) fn wants(&self, spec: Value) {
+        let object = json!({
+            "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNI", "metadata": { "name": "default" }, "spec": spec,
+        });
+        self.api
+            .done(&["apply", "--server-side", "--field-manager=operator", "-f", "-"], &object.to_string());
+    }
+
+    /// The Job that clears a node comes, and succeeds.
+    pub(crate) fn clear(&self, node: &str) {
+        let name = format!("job/millrace-uninstall-{node}");
+        self.until_there(&name);
+        let done = json!({ "status": { "succeeded": 1 } });
+        self.status("job", &format!("millrace-uninstall-{node}"), &done);
+    }
+
+    /// The MeshCNI as it is.
+    pub(crate) fn mesh(&self) -> Value {
+        self.get("meshcni/default")
+    }
+
+    /// An object; null if it is not there.
+    pub(crate) fn get(&self, name: &str) -> Value {
+        let output = self.api.kubectl(&["get", "-n", "millrace-system", name, "-o", "json"], "");
+        if output.status.success() {
+            return serde_json::from_slice(&output.stdout).expect("kubectl prints JSON");
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("NotFound"), "kubectl get {name}: {said}");
+        Value::Null
+    }
+
+    /// Everything that carries our label.
+    pub(crate) fn ours(&self) -> String {
+        let kinds =
+            "daemonsets,configmaps,serviceaccounts,clusterroles,clusterrolebindings,networkpolicies,jobs";
+        let label = "app.kubernetes.io/managed-by=millrace-controller";
+        self.api.done(&["get", "-A", kinds, "-l", label, "-o", "name"], "")
+    }
+
+    /// Whether a node's condition holds; empty if it has none.
+    pub(crate) fn condition(&self, node: &str, kind: &str) -> String {
+        let node = self.get(&format!("node/{node}"));
+        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.iter().find(|condition| condition["type"] == kind);
+        found.and_then(|found| found["status"].as_str()).unwrap_or_default().to_owned()
+    }
+
+    /// Runs kubectl in our namespace, which must succeed.
+    pub(crate) fn done(&self, args: &[&str]) {
+        self.api.done(&[&["-n", "millrace-system"], args].concat(), "");
+    }
+
+    /// Waits for the MeshCNI.
+    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
+        until(what, PATIENCE, || {
+            let mesh = self.mesh();
+            if holds(&mesh) { Ok(()) } else { Err(self.stands()) }
+        });
+    }
+
+    /// Waits for anything.
+    pub(crate) fn until_true(&self, what: &str, holds: impl Fn() -> bool) {
+        until(what, PATIENCE, || if holds() { Ok(()) } else { Err(self.stands()) });
+    }
+
+    /// How things stand, for whoever reads of a failure.
+    fn stands(&self) -> String {
+        let files =
+            ["one", "first", "second", "third"].map(|name| self.api.folder().join(format!("{name}.log")));
+        let logs = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+        let last: Vec<String> =
+            logs.map(|log| log.lines().rev().take(20).collect::<Vec<_>>().join("\n")).collect();
+        format!("{:#}\n{}\n{}", self.mesh()["status"], self.ours(), last.join("\n"))
+    }
+
+    /// Waits until an object is there.
+    pub(crate) fn until_there(&self, name: &str) {
+        self.until_true(name, || !self.get(name).is_null());
+    }
+
+    /// Waits until an object is gone.
+    pub(crate) fn until_gone(&self, name: &str) {
+        self.until_true(&format!("{name} is gone"), || self.get(name).is_null());
+    }
+
+    /// Somebody begins to write to the MeshCNI again and again.
+    pub(crate) fn storm(&self) -> Storm {
+        let (stop, kubeconfig) = (Arc::new(AtomicBool::new(false)), self.api.kubeconfig());
+        let assets = std::env::var_os("KUBEBUILDER_ASSETS").expect("the API server came from there");
+        let kubectl = std::path::PathBuf::from(assets).join("kubectl");
+        let told = Arc::clone(&stop);
+        let writer = std::thread::spawn(move || {
+            for count in 0_u32.. {
+                if told.load(Ordering::Relaxed) {
+                    return;
+                }
+                let mut command = Command::new(&kubectl);
+                command.arg("--kubeconfig").arg(&kubeconfig).args([
+                    "annotate",
+                    "meshcni",
+                    "default",
+                    "--overwrite",
+                ]);
+                let status = command.arg(format!("storm={count}")).stdout(Stdio::null()).status();
+                assert!(status.expect("kubectl runs").success());
+            }
+        });
+        Storm { stop, writer }
+    }
+
+    fn status(&self, kind: &str, name: &str, patch: &Value) {
+        let patch = patch.to_string();
+        let args = [
+            "patch",
+            "-n",
+            "millrace-system",
+            kind,
+            name,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &patch,
+        ];
+        self.api.done(&args, "");
+    }
+}
+
+impl Controller {
+    /// Starts one.
+    pub(crate) fn start(api: &Apiserver, identity: &str) -> Controller {
+        let log =
+            std::fs::File::create(api.folder().join(format!("{identity}.log"))).expect("the folder is ours");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        command.arg("controller").arg("--kubeconfig").arg(api.kubeconfig());
+        command.args(["--identity", identity, "--lease-seconds", "5", "--settle-seconds", "1"]);
+        command.args(["--metrics-address", "none", "--log-level", "debug"]);
+        Controller(command.stdin(Stdio::null()).stderr(log).spawn().expect("millrace runs"))
+    }
+
+    /// Ends it so; asked to, it ends well.
+    pub(crate) fn end(mut self, signal: Signal) {
+        let pid = Pid::from_child(&self.0);
+        kill_process(pid, signal).expect("it runs");
+        let ended = until("the controller ends", PATIENCE, || match self.0.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            other => Err(format!("{other:?}")),
+        });
+        assert!(signal == Signal::KILL || ended.success(), "{ended}");
+    }
+}
+
+impl Storm {
+    /// It is over.
+    pub(crate) fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.writer.join().expect("every write was taken");
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

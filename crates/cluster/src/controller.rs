@@ -3,6 +3,7 @@
 //! What follows from what is seen is decided by pure functions, of which the list below is the table of contents; `reconcile`
 //! does it. It never touches a pod that runs, but for evicting one that can never start.
 
+mod admission;
 mod apply;
 mod children;
 mod decision;

@@ -228,6 +228,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::print::*",
             "cluster::storm",
             "cluster::telemetry",
+            "cluster::webhook::*",
         ],
     ),
     (

@@ -30,6 +30,12 @@ pub(crate) struct Controller {
     /// Where health and metrics are served; none for nowhere.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:15095", value_parser = listen)]
     pub(crate) metrics_address: Listen,
+    /// Where the webhook listens; none for no webhook, so that no pod is converted.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:9443", value_parser = listen)]
+    pub(crate) webhook_address: Listen,
+    /// How an API server reaches the webhook where there is no Service, as in https://192.0.2.1:9443/inject.
+    #[arg(long, value_name = "URL")]
+    pub(crate) webhook_url: Option<String>,
     #[command(flatten)]
     pub(crate) log: Log,
 }

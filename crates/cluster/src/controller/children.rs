@@ -5,13 +5,15 @@
 //! own: all carry who manages them.
 
 use super::observed::{PLATFORM_LABEL, STARTED_WITH};
-use super::platforms::printed;
 use super::targets::{Digests, Group};
 use crate::api::convert::{AgentConfig, agent_config, text_digest};
-use crate::api::mesh::{AuditPolicy, MeshCNISpec, Platform};
+use crate::api::mesh::{AuditPolicy, MeshCNISpec, WebhookFailurePolicy};
+use crate::api::platform::Platform;
 use crate::args::print::Profile;
 use crate::print::objects;
 use crate::print::words::{AGENT, Words};
+use crate::webhook::serve::PATH;
+use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -36,6 +38,15 @@ pub(crate) struct Home {
     pub(crate) surges: bool,
 }
 
+/// How an API server reaches the webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// Whom it trusts, as PEM.
+    pub(crate) bundle: String,
+    /// Where it is, if not behind the Service.
+    pub(crate) url: Option<String>,
+}
+
 /// An object by its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
@@ -53,12 +64,14 @@ pub(crate) const MANAGER: &str = "millrace-controller";
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label that tells the groups' agents apart.
 const GROUP: &str = "millrace.dev/group";
+/// The Service of the webhook.
+pub(crate) const WEBHOOK: &str = "millrace-webhook";
 /// The annotation with the revision that a DaemonSet was made of.
 pub(crate) const REVISION: &str = "millrace.dev/revision";
 
 /// What the objects of a group are called.
 pub(crate) fn name(group: Group) -> String {
-    format!("{AGENT}-{}{}", printed(group.platform).name(), if group.canary { "-canary" } else { "" })
+    format!("{AGENT}-{}{}", group.platform.name(), if group.canary { "-canary" } else { "" })
 }
 
 /// By what it is known that agents of a group are of this release.
@@ -71,8 +84,7 @@ pub(crate) fn digests(home: &Home, group: Group, release: &Release) -> Digests {
 
 /// All objects of a group, without the namespace. `hold` leaves agents alone that run.
 pub(crate) fn objects(home: &Home, group: Group, release: &Release, revision: i64, hold: bool) -> Vec<Value> {
-    let rest =
-        objects::objects(&words(home, group, release), profile(&release.spec), printed(group.platform));
+    let rest = objects::objects(&words(home, group, release), profile(&release.spec), group.platform);
     let rest = rest.into_iter().map(|object| object.tree);
     let mut all: Vec<Value> =
         rest.filter(|tree| !matches!(tree["kind"].as_str(), Some("Namespace" | "DaemonSet"))).collect();
@@ -105,9 +117,62 @@ pub(crate) fn clearing(home: &Home, group: Group, release: &Release, node: &str)
 pub(crate) fn namespace(home: &Home, release: &Release) -> Value {
     // It is the same for all.
     let group = Group { platform: Platform::Kubeadm, canary: false };
-    let all = objects::objects(&words(home, group, release), profile(&release.spec), printed(group.platform));
+    let all = objects::objects(&words(home, group, release), profile(&release.spec), group.platform);
     let mut all = all.into_iter().map(|object| object.tree);
     all.find(|tree| tree["kind"] == "Namespace").expect("print makes a namespace")
+}
+
+/// What has pods admitted by us. Its name is the last in order, so that injectors were at a pod before.
+pub(crate) fn admission(home: &Home, spec: &MeshCNISpec, endpoint: &Endpoint) -> Vec<Value> {
+    let mut client = match &endpoint.url {
+        Some(url) => json!({ "url": url }),
+        None => json!({
+            "service": { "namespace": home.namespace, "name": WEBHOOK, "path": PATH, "port": 443 }
+        }),
+    };
+    let bundle = ByteString(endpoint.bundle.clone().into_bytes());
+    client["caBundle"] = serde_json::to_value(bundle).expect("bytes have a text");
+    let policy = match spec.admission.failure_policy {
+        WebhookFailurePolicy::Ignore => "Ignore",
+        WebhookFailurePolicy::Fail => "Fail",
+    };
+    let mut all = vec![json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": { "name": "zz-millrace" },
+        "webhooks": [{
+            "name": "pods.millrace.dev",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": client,
+            "failurePolicy": policy,
+            "matchPolicy": "Equivalent",
+            "namespaceSelector": { "matchExpressions": [{
+                "key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", home.namespace],
+            }] },
+            "reinvocationPolicy": "IfNeeded",
+            "rules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                "resources": ["pods"], "scope": "Namespaced",
+            }],
+            "sideEffects": "None",
+            "timeoutSeconds": 5,
+        }],
+    })];
+    if endpoint.url.is_none() {
+        let names =
+            json!({ "app.kubernetes.io/name": "millrace", "app.kubernetes.io/component": "controller" });
+        all.push(json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "name": WEBHOOK, "namespace": home.namespace },
+            "spec": {
+                "selector": names,
+                "ports": [{ "name": "webhook", "port": 443, "protocol": "TCP", "targetPort": "webhook" }],
+            },
+        }));
+    }
+    all.iter_mut().for_each(|tree| sign(tree, home));
+    all
 }
 
 /// Where an object is.
@@ -124,7 +189,7 @@ pub(crate) fn surplus(found: impl IntoIterator<Item = Key>, wanted: &BTreeSet<Ke
 
 fn daemon_set(home: &Home, group: Group, release: &Release) -> Value {
     let words = words(home, group, release);
-    let all = objects::objects(&words, profile(&release.spec), printed(group.platform));
+    let all = objects::objects(&words, profile(&release.spec), group.platform);
     let mut all = all.into_iter().map(|object| object.tree);
     let mut set = all.find(|tree| tree["kind"] == "DaemonSet").expect("print makes a DaemonSet");
     let name = name(group);
@@ -157,7 +222,7 @@ fn terms(group: Group, spec: &MeshCNISpec) -> Vec<Value> {
         one("eks.amazonaws.com/compute-type", "NotIn", "fargate"),
     ];
     if spec.install.platform.is_none() {
-        all.push(one(PLATFORM_LABEL, "In", printed(group.platform).name()));
+        all.push(one(PLATFORM_LABEL, "In", group.platform.name()));
     }
     all.extend(spec.install.node_selector.iter().map(|(key, value)| one(key, "In", value)));
     let canaries = &spec.rollout.canary_node_selector;
@@ -190,7 +255,7 @@ fn sign(tree: &mut Value, home: &Home) {
 fn words(home: &Home, group: Group, release: &Release) -> Words {
     let spec = &release.spec;
     let image = spec.install.image.as_deref().unwrap_or(&release.image);
-    let mut words = objects::plain(profile(spec), printed(group.platform), Some(image));
+    let mut words = objects::plain(profile(spec), group.platform, Some(image));
     words.namespace.clone_from(&home.namespace);
     words.config = config(group, spec, &home.namespace).text;
     if let Some(folder) = &spec.install.conf_dir {

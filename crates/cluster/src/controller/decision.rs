@@ -15,7 +15,7 @@ use super::transition::{self, Input, Step, Wanted};
 use super::world::Child;
 use crate::api::condition::ConditionStatus;
 use crate::api::mesh::{MeshCNI, Mode};
-use crate::api::status::MeshCNIStatus;
+use crate::api::status::{MeshCNIStatus, State};
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -59,6 +59,8 @@ pub(crate) struct Decision {
     pub(crate) status: MeshCNIStatus,
     /// What each group of nodes gets.
     pub(crate) shares: BTreeMap<Group, Share>,
+    /// Whether pods are admitted by us: while they are converted, and while converted ones are left.
+    pub(crate) admits: bool,
     /// Groups that are not touched now.
     pub(crate) held: Vec<Group>,
     /// What is written on nodes.
@@ -106,7 +108,8 @@ pub(crate) fn decide(question: &Question<'_>) -> Decision {
     let serves = |target: &&Target| target.ready && target.serving;
     let serving = nodes.targets.iter().filter(serves).map(|target| target.name.clone()).collect();
     let held = groups.into_iter().filter(|group| !shares.contains_key(group)).collect();
-    Decision { wanted, step, status, shares, held, marks, serving, unclear, left }
+    let admits = matches!(step.state, State::Serving | State::Draining);
+    Decision { wanted, step, status, shares, admits, held, marks, serving, unclear, left }
 }
 
 fn said(

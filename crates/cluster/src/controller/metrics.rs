@@ -2,7 +2,8 @@
 
 use super::workloads::Mechanism;
 use crate::api::status::{MeshCNIStatus, State};
-use prometheus_client::encoding::text::encode;
+use crate::webhook::metrics::Metrics as Admitted;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     registry: Arc<Registry>,
+    admissions: Arc<Registry>,
     leads: Gauge,
     rounds: Counter,
     requests: Family<[(&'static str, &'static str); 2], Counter>,
@@ -33,10 +35,11 @@ const STATES: [(State, &str); 5] = [
 ];
 
 impl Metrics {
-    /// All metrics, at zero.
-    pub(crate) fn new(version: &'static str) -> Metrics {
+    /// All metrics, at zero, with those of the webhook.
+    pub(crate) fn new(version: &'static str, admitted: &Admitted) -> Metrics {
         let mut metrics = Metrics {
             registry: Arc::default(),
+            admissions: Arc::default(),
             leads: Gauge::default(),
             rounds: Counter::default(),
             requests: Family::default(),
@@ -57,6 +60,9 @@ impl Metrics {
         all.register("pods", "Pods of the mesh by who redirects them", metrics.pods.clone());
         all.register("restart_debt", "Pods that get what is wanted when restarted", metrics.debt.clone());
         metrics.registry = Arc::new(all);
+        let mut admissions = Registry::with_prefix("millrace");
+        admitted.register(&mut admissions);
+        metrics.admissions = Arc::new(admissions);
         metrics
     }
 
@@ -109,7 +115,10 @@ impl Metrics {
     /// All metrics, as OpenMetrics text.
     pub(crate) fn write(&self) -> String {
         let mut text = String::with_capacity(4 << 10);
-        encode(&mut text, &self.registry).expect("a string takes what is written");
+        for registry in [&self.registry, &self.admissions] {
+            encode_registry(&mut text, registry).expect("a string takes what is written");
+        }
+        encode_eof(&mut text).expect("a string takes what is written");
         text
     }
 }

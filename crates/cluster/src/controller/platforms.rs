@@ -3,8 +3,8 @@
 //! An agent still reads the runtime's own configuration on the node before it believes what was told from here.
 
 use super::observed::Node;
-use crate::api::mesh::{MeshCNISpec, Platform};
-use crate::args::print;
+use crate::api::mesh::MeshCNISpec;
+use crate::api::platform::Platform;
 
 /// What is wanted of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,22 +27,6 @@ pub(crate) fn kind(spec: &MeshCNISpec, node: &Node) -> Kind {
         return Kind::Left;
     }
     Kind::Target(spec.install.platform.unwrap_or_else(|| platform(node)))
-}
-
-/// The platform as flags of `print` name it.
-pub(crate) fn printed(platform: Platform) -> print::Platform {
-    match platform {
-        Platform::Kubeadm => print::Platform::Kubeadm,
-        Platform::Gke => print::Platform::Gke,
-        Platform::Eks => print::Platform::Eks,
-        Platform::Aks => print::Platform::Aks,
-        Platform::K3s => print::Platform::K3s,
-        Platform::Rke2 => print::Platform::Rke2,
-        Platform::Microk8s => print::Platform::Microk8s,
-        Platform::Openshift => print::Platform::Openshift,
-        Platform::Bottlerocket => print::Platform::Bottlerocket,
-        Platform::Talos => print::Platform::Talos,
-    }
 }
 
 /// Its platform: from the most telling to the least: an immutable system's name, a distribution's mark in the kubelet's version, a cloud's

@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +56,8 @@ pub(crate) struct Orders {
     pub(crate) identity: String,
     /// How long after the last conversion a pod may still be on its way.
     pub(crate) settle: Duration,
+    /// The webhook, where this process has one: whom to trust, and where it is if not behind the Service.
+    pub(crate) webhook: Option<(watch::Receiver<String>, Option<String>)>,
 }
 
 /// The controller that acts.

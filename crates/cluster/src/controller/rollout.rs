@@ -52,7 +52,7 @@ pub(crate) fn plan(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::mesh::Platform;
+    use crate::api::platform::Platform;
 
     const REST: Group = Group { platform: Platform::Kubeadm, canary: false };
     const CANARY: Group = Group { platform: Platform::Kubeadm, canary: true };

@@ -2,6 +2,8 @@
 //!
 //! Being told to stop changes nothing in the cluster but who acts there.
 
+use super::admission::{Told, Webhook};
+use super::children::WEBHOOK;
 use super::lease::Claim;
 use super::metrics::Metrics;
 use super::pages::{Health, router};
@@ -13,15 +15,18 @@ use crate::args::controller::Controller;
 use crate::http::{self, Limits};
 use crate::print::words::{REPOSITORY, VERSION};
 use crate::telemetry;
+use crate::webhook::metrics::Metrics as Admitted;
 use anyhow::{Context, Result};
 use kube::{Api, Client};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long what is under way may go on after the end was called.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// Between two attempts at the first certificates.
+const AGAIN: Duration = Duration::from_secs(3);
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &Controller, identity: String, namespace: String) -> Result<()> {
@@ -35,7 +40,8 @@ pub(super) fn run(args: &Controller, identity: String, namespace: String) -> Res
 async fn live(args: &Controller, identity: String, namespace: String) -> Result<()> {
     let image = args.image.clone().unwrap_or_else(|| format!("{REPOSITORY}:{VERSION}"));
     let stop = telemetry::stop()?;
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let admitted = Admitted::default();
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), &admitted);
     let health = Health::default();
     let access = args.kubeconfig.clone().map_or(Access::InCluster, Access::Kubeconfig);
     let client =
@@ -48,13 +54,53 @@ async fn live(args: &Controller, identity: String, namespace: String) -> Result<
         let router = router(health.clone(), metrics.clone());
         answering.spawn(http::serve(listener, router, Limits::default(), last.clone()));
     }
-    let orders =
-        Orders { namespace, image, identity, settle: Duration::from_secs(args.settle_seconds.into()) };
+    let webhook = match args.webhook_address.0 {
+        None => None,
+        Some(address) => {
+            let names = vec![called(args.webhook_url.as_deref(), &namespace)];
+            let told = Told { address, names, namespace: namespace.clone() };
+            // Without an API server there is nobody to ask us either.
+            let Some(webhook) = listening(&told, &client, &metrics, &stop).await else { return Ok(()) };
+            let bundle = webhook.bundle();
+            answering.spawn(webhook.serve(admitted, last.clone()));
+            Some((bundle, args.webhook_url.clone()))
+        }
+    };
+    let orders = Orders {
+        namespace,
+        image,
+        identity,
+        settle: Duration::from_secs(args.settle_seconds.into()),
+        webhook,
+    };
     take_turns(args, &orders, &client, &metrics, &health, &stop).await;
     last.cancel();
     let _ = timeout(FAREWELL, async { while answering.join_next().await.is_some() {} }).await;
     tracing::info!("stopped; the cluster stays as it is");
     Ok(())
+}
+
+/// A webhook that is about to answer, as soon as one can be had. `None` when told to stop.
+async fn listening(
+    told: &Told,
+    client: &Client,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Option<Webhook> {
+    loop {
+        match Webhook::new(told.clone(), client.clone(), metrics.clone()).await {
+            Ok(webhook) => return Some(webhook),
+            Err(error) => tracing::warn!("{error:#}; tried again"),
+        }
+        stop.run_until_cancelled(sleep(AGAIN)).await?;
+    }
+}
+
+/// The name by which the API server calls the webhook.
+fn called(url: Option<&str>, namespace: &str) -> String {
+    let host = url.and_then(|url| url.split("://").nth(1)).and_then(|rest| rest.split('/').next());
+    let host = host.map(|host| host.rsplit_once(':').map_or(host, |(host, _)| host).trim_matches(['[', ']']));
+    host.map_or_else(|| format!("{WEBHOOK}.{namespace}.svc"), str::to_owned)
 }
 
 /// Stands by and acts, in turns, until told to stop.

@@ -5,7 +5,6 @@
 //! us who are wrong.
 
 use super::observed::{CONDITION, Node, PLATFORM_LABEL};
-use super::platforms::printed;
 use super::targets::Target;
 use crate::api::mesh::NodeTaint;
 use crate::api::status::State;
@@ -78,7 +77,7 @@ fn has_lost(target: &Target, now: Timestamp) -> bool {
 }
 
 fn labels(node: &Node, target: Option<&Target>) -> Option<Value> {
-    let wanted = target.map(|target| printed(target.group.platform).name());
+    let wanted = target.map(|target| target.group.platform.name());
     let found = node.labels.get(PLATFORM_LABEL).map(String::as_str);
     (wanted != found).then(|| json!({ "metadata": { "labels": { PLATFORM_LABEL: wanted } } }))
 }
@@ -108,7 +107,7 @@ fn condition(node: &Node, target: Option<&Target>, now: Timestamp) -> Option<Val
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::mesh::Platform;
+    use crate::api::platform::Platform;
     use crate::codes::Code;
     use crate::controller::targets::{Group, Trouble};
 

@@ -5,8 +5,9 @@
 
 use super::observed::{Agent, Node, Observed};
 use super::platforms::{self, Kind};
-use crate::api::mesh::{MeshCNISpec, Platform};
+use crate::api::mesh::MeshCNISpec;
 use crate::api::node::MeshCNINodeStatus;
+use crate::api::platform::Platform;
 use crate::codes::Code;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;

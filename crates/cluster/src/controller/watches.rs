@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// The kinds of our objects, beside Jobs: group, version, kind, plural.
-pub(crate) const KINDS: [(&str, &str, &str, &str); 7] = [
+pub(crate) const KINDS: [(&str, &str, &str, &str); 9] = [
     ("", "v1", "ServiceAccount", "serviceaccounts"),
     ("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles"),
     ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings"),
@@ -29,6 +29,8 @@ pub(crate) const KINDS: [(&str, &str, &str, &str); 7] = [
     ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
     ("", "v1", "ResourceQuota", "resourcequotas"),
     ("apps", "v1", "DaemonSet", "daemonsets"),
+    ("", "v1", "Service", "services"),
+    ("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
 ];
 /// What is listed before anything is decided, beside our own kinds.
 pub(crate) const NEEDED: [&str; 5] = ["mesh", "nodes", "reports", "jobs", "pods"];
@@ -40,8 +42,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// The kind of that name, to speak of it to an API server.
 pub(crate) fn resource(kind: &str) -> ApiResource {
     let jobs = ("batch", "v1", "Job", "jobs");
-    let webhooks = ("", "v1", "Namespace", "namespaces");
-    let all = KINDS.into_iter().chain([jobs, webhooks]);
+    let spaces = ("", "v1", "Namespace", "namespaces");
+    let all = KINDS.into_iter().chain([jobs, spaces]);
     let (group, version, kind, plural) =
         all.into_iter().find(|(.., known, _)| *known == kind).expect("only these kinds are made");
     let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };

@@ -90,6 +90,37 @@ impl<'a> Cluster<'a> {
         self.api.done(&["create", "-f", "-"], &pod.to_string());
     }
 
+    /// A pod as an injector leaves it.
+    pub(crate) fn meshed(&self, name: &str) {
+        let init = json!({
+            "name": "istio-init", "image": "proxy",
+            "args": ["istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "",
+                "-b", "*", "-d", "15090,15021,15020"],
+            "securityContext": { "capabilities": { "add": ["NET_ADMIN", "NET_RAW"] }, "runAsUser": 0 },
+        });
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "namespace": "shop", "name": name, "annotations": {
+                "sidecar.istio.io/status": r#"{"initContainers":["istio-init"],"containers":["istio-proxy"]}"#,
+            } },
+            "spec": {
+                "initContainers": [init],
+                "containers": [
+                    { "name": "app", "image": "none" },
+                    { "name": "istio-proxy", "image": "proxy", "securityContext": { "runAsUser": 1337, "runAsGroup": 1337 } },
+                ],
+            },
+        });
+        self.api.done(&["create", "-f", "-"], &pod.to_string());
+    }
+
+    /// The stamp of a pod; empty if it has none.
+    pub(crate) fn stamp(&self, name: &str) -> String {
+        let pod = self.api.done(&["get", "pod", "-n", "shop", name, "-o", "json"], "");
+        let pod: Value = serde_json::from_str(&pod).expect("kubectl prints JSON");
+        pod["metadata"]["annotations"]["millrace.dev/redirect"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Somebody changes his mind.
     pub(crate) fn wants(&self, spec: Value) {
         let object = json!({
@@ -153,7 +184,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// Waits for anything.
-    pub(crate) fn until_true(&self, what: &str, holds: impl Fn() -> bool) {
+    pub(crate) fn until_true(&self, what: &str, mut holds: impl FnMut() -> bool) {
         until(what, PATIENCE, || if holds() { Ok(()) } else { Err(self.stands()) });
     }
 
@@ -220,14 +251,19 @@ impl<'a> Cluster<'a> {
 }
 
 impl Controller {
-    /// Starts one.
+    /// Starts one without a webhook.
     pub(crate) fn start(api: &Apiserver, identity: &str) -> Controller {
+        Controller::with(api, identity, &["--webhook-address", "none"])
+    }
+
+    /// Starts one, with these arguments too.
+    pub(crate) fn with(api: &Apiserver, identity: &str, more: &[&str]) -> Controller {
         let log =
             std::fs::File::create(api.folder().join(format!("{identity}.log"))).expect("the folder is ours");
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
         command.arg("controller").arg("--kubeconfig").arg(api.kubeconfig());
         command.args(["--identity", identity, "--lease-seconds", "5", "--settle-seconds", "1"]);
-        command.args(["--metrics-address", "none", "--log-level", "debug"]);
+        command.args(["--metrics-address", "none", "--log-level", "debug"]).args(more);
         Controller(command.stdin(Stdio::null()).stderr(log).spawn().expect("millrace runs"))
     }
 

@@ -164,3 +164,41 @@ fn canaries_pauses_and_leaders() {
     assert_eq!(cluster.mesh()["status"]["state"], "Serving");
     third.end(Signal::TERM);
 }
+
+/// The webhook converts in Serving and not before, by the API server's own calls.
+#[test]
+fn pods_are_converted_once_all_nodes_serve() {
+    let Some(api) = Apiserver::start("controller::pods_are_converted_once_all_nodes_serve") else { return };
+    let cluster = Cluster::new(&api);
+    cluster.node("n1", true);
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr()).expect("a port").port();
+    let (address, url) = (format!("127.0.0.1:{port}"), format!("https://127.0.0.1:{port}/inject"));
+    let flags = ["--webhook-address", &address, "--webhook-url", &url];
+    let controller = Controller::with(&api, "one", &flags);
+    cluster.wants(json!({}));
+    cluster.until("it installs", |mesh| mesh["status"]["state"] == "Installing");
+    cluster.meshed("early");
+    assert_eq!(cluster.stamp("early"), "");
+    cluster.serves("n1", true);
+    cluster.until("it serves", |mesh| mesh["status"]["state"] == "Serving");
+    let mut count = 0;
+    cluster.until_true("pods are converted", || {
+        count += 1;
+        let name = format!("late-{count}");
+        cluster.meshed(&name);
+        cluster.stamp(&name).contains("redirect")
+    });
+    cluster
+        .until("the early one is owed a restart", |mesh| mesh["status"]["workloads"]["initContainer"] != 0);
+    cluster.wants(json!({ "mode": "InitContainer" }));
+    cluster.until("it drains", |mesh| mesh["status"]["state"] == "Draining");
+    cluster.until_true("pods are converted no more", || {
+        count += 1;
+        let name = format!("after-{count}");
+        cluster.meshed(&name);
+        cluster.stamp(&name).is_empty()
+    });
+    assert!(cluster.mesh()["status"]["workloads"]["restartDebt"] != 0);
+    controller.end(Signal::TERM);
+}

@@ -8,7 +8,7 @@
 //! or have lost the right to convert, and after what they admitted before is stored. See `Leader::settled`.
 
 use super::{Agents, Input, Wanted, decide};
-use crate::api::mesh::Platform;
+use crate::api::platform::Platform;
 use crate::api::status::State;
 use crate::controller::targets::{Group, Target};
 use proptest::prelude::*;

@@ -6,7 +6,7 @@ use super::{FINALIZER, Leader};
 use crate::api::mesh::MeshCNI;
 use crate::api::node::MeshCNINode;
 use crate::controller::apply::{Error, ask};
-use crate::controller::children::{self, Home, Key, Release};
+use crate::controller::children::{self, Endpoint, Home, Key, Release};
 use crate::controller::decision::Decision;
 use crate::controller::watches::KINDS;
 use kube::ResourceExt;
@@ -32,6 +32,11 @@ impl Leader {
             let known = self.revisions.as_ref().and_then(|revisions| revisions.get(share.revision));
             let release = known.unwrap_or(release);
             let all = children::objects(home, *group, release, share.revision, share.hold);
+            trees.extend(all.into_iter().map(|tree| (children::key(&tree), tree)));
+        }
+        if let Some((bundle, url)) = self.orders.webhook.as_ref().filter(|_| decision.admits) {
+            let endpoint = Endpoint { bundle: bundle.borrow().clone(), url: url.clone() };
+            let all = children::admission(home, &release.spec, &endpoint);
             trees.extend(all.into_iter().map(|tree| (children::key(&tree), tree)));
         }
         let found = self.shared.world().children.clone();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::condition::ConditionStatus;
-use crate::api::mesh::Platform;
+use crate::api::platform::Platform;
 use crate::codes::Code;
 use crate::controller::targets::{Group, Trouble};
 use crate::controller::transition::Agents;

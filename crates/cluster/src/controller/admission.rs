@@ -1,0 +1,259 @@
+//! This replica's webhook: what it answers follows the MeshCNI, and its certificates are those of a Secret that all replicas
+//! share.
+//!
+//! A replica converts pods only while it knows that this is wanted: one that has heard nothing for a while stops. So a drain
+//! need not ask who is there. It answers no review itself; `webhook` does.
+
+use super::apply::{Error, ask};
+use super::children::{MANAGED_BY, MANAGER};
+use super::decision::wanted;
+use super::metrics::Metrics;
+use super::transition::Wanted;
+use crate::api::convert;
+use crate::api::mesh::{ExcludedPolicy, InvalidPods, MeshCNI};
+use crate::api::status::State;
+use crate::http;
+use crate::webhook::certs::{Certs, make, rotate, secret};
+use crate::webhook::metrics::Metrics as Admitted;
+use crate::webhook::serve::{Admission, LIMITS, serve};
+use crate::webhook::wishes::{Excluded, Invalid, Mode, Wishes};
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::api::{Api, PostParams};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_util::sync::CancellationToken;
+
+/// How often the MeshCNI is asked for. A watch would tell of changes, and not that there are none.
+const ASK: Duration = Duration::from_secs(5);
+/// Who has heard nothing for so long converts no more. With one request's deadline it is well within `--settle-seconds`.
+const DOUBT: Duration = Duration::from_secs(20);
+/// How often the certificates are looked at.
+const LOOK: Duration = Duration::from_secs(60);
+/// The Secret of the certificates.
+const SECRET: &str = "millrace-webhook";
+
+/// What a replica's webhook is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// The names it is called by.
+    pub(crate) names: Vec<String>,
+    /// The namespace of its Secret.
+    pub(crate) namespace: String,
+}
+
+/// A webhook that is about to answer.
+pub(crate) struct Webhook {
+    told: Told,
+    client: Client,
+    metrics: Metrics,
+    listener: TcpListener,
+    certs: Certs,
+    served: watch::Sender<Arc<CertifiedKey>>,
+    bundle: watch::Sender<String>,
+}
+
+impl Webhook {
+    /// Listens, with the certificates that are there, or the first.
+    pub(crate) async fn new(told: Told, client: Client, metrics: Metrics) -> Result<Webhook> {
+        let listener = http::bind("--webhook-address", told.address)?;
+        let certs = renewed(&client, &told, &metrics, None).await?;
+        let served = watch::Sender::new(make::served(&certs)?);
+        let bundle = watch::Sender::new(certs.bundle());
+        Ok(Webhook { told, client, metrics, listener, certs, served, bundle })
+    }
+
+    /// Whom the API server is to trust, now and later.
+    pub(crate) fn bundle(&self) -> watch::Receiver<String> {
+        self.bundle.subscribe()
+    }
+
+    /// Answers until told to stop.
+    pub(crate) async fn serve(mut self, admitted: Admitted, stop: CancellationToken) {
+        let wishes = watch::Sender::new(Wishes { serving: false, ..Wishes::default() });
+        let admission = Admission { wishes: wishes.subscribe(), metrics: admitted };
+        let answering = serve(self.listener, self.served.subscribe(), admission, LIMITS, stop.clone());
+        let following = follow(&self.client, &self.metrics, &wishes, &stop);
+        let renewing = async {
+            while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+                match renewed(&self.client, &self.told, &self.metrics, Some(&self.certs)).await {
+                    Ok(next) if next == self.certs => {}
+                    Ok(next) => match make::served(&next) {
+                        Ok(key) => {
+                            self.served.send_replace(key);
+                            self.bundle.send_replace(next.bundle());
+                            self.certs = next;
+                        }
+                        Err(error) => tracing::error!("the earlier certificate is served on: {error}"),
+                    },
+                    Err(error) => tracing::warn!("the earlier certificate is served on: {error:#}"),
+                }
+            }
+        };
+        tokio::join!(answering, following, renewing);
+    }
+}
+
+/// What is wished for by `mesh`: nothing where there is none.
+pub(crate) fn wishes(mesh: Option<&MeshCNI>) -> Wishes {
+    let Some(mesh) = mesh else {
+        return Wishes { mode: Mode::Disabled, serving: false, ..Wishes::default() };
+    };
+    let spec = &mesh.spec;
+    let state = mesh.status.as_ref().and_then(|status| status.state);
+    // What cannot be used is refused by the schema, and by `children` once more: pods keep what they have.
+    let defaults = convert::defaults(&spec.redirection.defaults);
+    Wishes {
+        mode: match wanted(mesh) {
+            Wanted::Cni => Mode::Cni,
+            Wanted::InitContainer => Mode::InitContainer,
+            Wanted::Disabled | Wanted::Uninstall => Mode::Disabled,
+        },
+        serving: state == Some(State::Serving) && defaults.is_ok(),
+        exclude_namespaces: spec.exclude_namespaces.clone(),
+        excluded: match spec.excluded_policy {
+            ExcludedPolicy::InitContainer => Excluded::InitContainer,
+            ExcludedPolicy::None => Excluded::None,
+        },
+        proxy_container: spec.selection.proxy_container.clone(),
+        min_containers: usize::try_from(spec.selection.min_containers).unwrap_or(usize::MAX),
+        defaults: defaults.unwrap_or_default(),
+        invalid_pods: match spec.admission.invalid_pods {
+            InvalidPods::Warn => Invalid::Warn,
+            InvalidPods::Deny => Invalid::Deny,
+        },
+        ..Wishes::default()
+    }
+}
+
+/// Keeps the wishes those of the MeshCNI, until told to stop.
+async fn follow(
+    client: &Client,
+    metrics: &Metrics,
+    wishes_now: &watch::Sender<Wishes>,
+    stop: &CancellationToken,
+) {
+    let meshes: Api<MeshCNI> = Api::all(client.clone());
+    let mut heard = Instant::now();
+    loop {
+        // What an answer says was so when it was asked for.
+        let asked = Instant::now();
+        match ask(metrics, "get", || "the MeshCNI".to_owned(), meshes.get_opt("default")).await {
+            Ok(mesh) => {
+                heard = asked;
+                set(wishes_now, wishes(mesh.as_ref()));
+            }
+            Err(error) if heard.elapsed() >= DOUBT => {
+                tracing::warn!("no pod is converted: {error}");
+                let now = wishes_now.borrow().clone();
+                set(wishes_now, Wishes { serving: false, ..now });
+            }
+            Err(error) => tracing::debug!("{error}"),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(ASK)).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn set(known: &watch::Sender<Wishes>, now: Wishes) {
+    known.send_if_modified(|held| {
+        let changes = *held != now;
+        if changes {
+            *held = now;
+        }
+        changes
+    });
+}
+
+/// The certificates of the Secret after the step that is due. Of several replicas that take it, one is heard.
+async fn renewed(client: &Client, told: &Told, metrics: &Metrics, held: Option<&Certs>) -> Result<Certs> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &told.namespace);
+    let what = || format!("Secret {}/{SECRET}", told.namespace);
+    let there = ask(metrics, "get", what, secrets.get_opt(SECRET)).await?;
+    let known = there.as_ref().and_then(certs_of);
+    let now = now();
+    let step = rotate(now, known.as_ref(), &told.names);
+    let next = make::carry_out(step, known.as_ref(), &told.names, now).context("make certificates")?;
+    if known.as_ref() == Some(&next) {
+        return Ok(next);
+    }
+    let object = written(there.as_ref(), &next);
+    let params = PostParams::default();
+    let done = match there {
+        None => ask(metrics, "create", what, secrets.create(&params, &object)).await,
+        Some(_) => ask(metrics, "replace", what, secrets.replace(SECRET, &params, &object)).await,
+    };
+    match done {
+        Ok(_) => {
+            tracing::info!(?step, "the certificates are new");
+            Ok(next)
+        }
+        // Another replica was faster: its certificates count.
+        Err(error) if error.is_conflict() => {
+            let there: Result<_, Error> = ask(metrics, "get", what, secrets.get(SECRET)).await;
+            let theirs = certs_of(&there?);
+            theirs.or_else(|| held.cloned()).context("read the certificates that another replica wrote")
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn certs_of(object: &Secret) -> Option<Certs> {
+    let data = object.data.as_ref()?.iter();
+    let texts = data.map(|(key, value)| Some((key.clone(), String::from_utf8(value.0.clone()).ok()?)));
+    let texts: Option<BTreeMap<String, String>> = texts.collect();
+    // What cannot be used is made anew.
+    secret::read(&texts?).filter(|certs| make::served(certs).is_ok())
+}
+
+fn written(there: Option<&Secret>, certs: &Certs) -> Secret {
+    let metadata = there.map(|there| there.metadata.clone()).unwrap_or_else(|| ObjectMeta {
+        name: Some(SECRET.to_owned()),
+        labels: Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into()),
+        ..ObjectMeta::default()
+    });
+    Secret { metadata, string_data: Some(secret::write(certs)), ..Secret::default() }
+}
+
+fn now() -> u64 {
+    // A clock before 1970 finds every certificate to be of the future, and makes others.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(state: &str, mode: &str, leaving: bool, expected: (Mode, bool)) {
+        let mut mesh = json!({
+            "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNI", "metadata": { "name": "default" },
+            "spec": { "mode": mode }, "status": { "state": state },
+        });
+        if leaving {
+            mesh["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        }
+        let mesh = serde_json::from_value(mesh).expect("it is a MeshCNI");
+        let wishes = wishes(Some(&mesh));
+        assert_eq!((wishes.mode, wishes.serving), expected, "{state} {mode} {leaving}");
+    }
+
+    #[test]
+    fn pods_are_converted_in_serving_alone() {
+        check("Serving", "CNI", false, (Mode::Cni, true));
+        check("Installing", "CNI", false, (Mode::Cni, false));
+        check("Draining", "InitContainer", false, (Mode::InitContainer, false));
+        check("Serving", "CNI", true, (Mode::Disabled, true));
+        assert_eq!(wishes(None).mode, Mode::Disabled);
+    }
+}

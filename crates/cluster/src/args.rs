@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod controller;
 pub(crate) mod inject;
 pub(crate) mod look;
+pub(crate) mod migrate;
 pub(crate) mod output;
 pub(crate) mod print;
 pub(crate) mod switch;
@@ -40,6 +41,9 @@ pub(crate) enum Command {
     Status(look::Status),
     Nodes(look::Nodes),
     Plan(look::Plan),
+    Migrate(migrate::Migrate),
+    Completion(Completion),
+    Man(Man),
     Explain(Explain),
     Inject(inject::Inject),
     Rules(Rules),
@@ -217,6 +221,22 @@ pub(crate) struct Trace {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Report,
+}
+
+/// Print what makes a shell complete this program's commands: `source <(millrace completion bash)`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Completion {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Write the manual, one page for each command.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Man {
+    /// The directory to write the pages into; without it, this program's own page is printed.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) into: Option<PathBuf>,
 }
 
 /// Start the vendor page's bookinfo on this machine, redirect it from outside, and prove it by real traffic (root).

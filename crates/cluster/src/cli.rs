@@ -7,6 +7,8 @@ mod connect;
 pub(crate) mod explain;
 pub(crate) mod inject;
 mod live;
+pub(crate) mod manual;
+pub(crate) mod migrate;
 pub(crate) mod nodes;
 pub(crate) mod plan;
 mod reasons;

@@ -17,13 +17,14 @@ mod telemetry;
 mod webhook;
 
 use args::{Args, Command};
-use clap::Parser;
+use clap::FromArgMatches;
 use cli::Outcome;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args =
+        Args::from_arg_matches(&cli::manual::command().get_matches()).unwrap_or_else(|error| error.exit());
     let mut out = io::BufWriter::new(io::stdout().lock());
     let outcome = match &args.command {
         Command::Enable(args) => cli::switch::enable(args, &mut out),
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
         Command::Status(args) => cli::status::run(args, &mut out),
         Command::Nodes(args) => cli::nodes::run(args, &mut out),
         Command::Plan(args) => cli::plan::run(args, &mut out),
+        Command::Migrate(args) => cli::migrate::run(args, &mut out),
+        Command::Completion(args) => cli::manual::completion(args, &mut out),
+        Command::Man(args) => cli::manual::man(args, &mut out),
         Command::Explain(args) => cli::explain::run(args, &mut out),
         Command::Inject(args) => cli::inject::run(args, &mut out),
         Command::Rules(args) => cli::rules::run(args, &mut out),

@@ -5,7 +5,7 @@
 mod compare;
 mod view;
 
-pub(crate) use compare::Plan;
+pub(crate) use compare::{Change, Plan};
 
 use super::connect::{Connection, Error, block_on};
 use super::{Outcome, change, source};

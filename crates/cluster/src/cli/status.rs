@@ -67,8 +67,8 @@ fn show(found: &Value, style: Style, out: &mut dyn Write) -> Result<Outcome> {
         Form::Yaml => write!(out, "{}", yaml::document(found))?,
         Form::Table | Form::Wide if found.is_null() => {
             let words = style.say(
-                "mesh CNI was never switched on here: there is no MeshCNI; next: millrace check --pre, millrace enable",
-                "此集群从未启用网格 CNI:没有 MeshCNI;下一步:millrace check --pre,millrace enable",
+                "mesh CNI was never switched on here: there is no MeshCNI; next: millrace plan, millrace enable",
+                "此集群从未启用网格 CNI:没有 MeshCNI;下一步:millrace plan,millrace enable",
             );
             writeln!(out, "{words}")?;
         }

@@ -146,3 +146,10 @@ pub(crate) fn condition(kind: &str, status: &str, reason: &str, message: &str) -
     json!({ "type": kind, "status": status, "reason": reason, "message": message,
         "lastTransitionTime": "2026-01-01T00:00:00Z" })
 }
+
+/// Waits until it is so: an API server tells of a change by a watch, and one look a while after another does as well here.
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    millrace_rig::wait::until(what, std::time::Duration::from_secs(120), || {
+        if is_so() { Ok(()) } else { Err(what.to_owned()) }
+    });
+}

@@ -2,6 +2,8 @@
 
 mod cluster;
 mod codes;
+mod manual;
+mod migrate;
 mod plan;
 mod program;
 mod status;

@@ -187,7 +187,7 @@ impl Screen<'_> {
             self.status.conditions.iter().any(|one| one.kind == "Stalled" && judged(one) == Mark::Bad);
         let next = match code {
             Some(explain) => explain,
-            None if stalled => "millrace rollback".to_owned(),
+            None if stalled => "millrace explain MR4001".to_owned(),
             None if self.status.workloads.restart_debt > 0 => "millrace migrate".to_owned(),
             None => return Ok(()),
         };

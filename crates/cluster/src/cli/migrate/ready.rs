@@ -1,0 +1,165 @@
+//! Which workloads are restarted, whether a budget lets them, and whether one is ready again. PURE.
+
+use crate::cli::plan::Change;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A workload whose pods owe a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Workload {
+    /// Its kind.
+    pub(super) kind: String,
+    /// Its namespace.
+    pub(super) namespace: String,
+    /// Its name.
+    pub(super) name: String,
+    /// How many of its pods owe one.
+    pub(super) pods: usize,
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// The workloads of the pods that owe a restart, in order; and the pods that nobody would start again.
+pub(super) fn workloads(changes: &[Change]) -> (Vec<Workload>, Vec<String>) {
+    let mut found: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+    let mut bare = Vec::new();
+    for change in changes {
+        match &change.workload {
+            Some((kind, name)) if matches!(kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") => {
+                *found.entry((&change.namespace, kind, name)).or_default() += 1;
+            }
+            _ => bare.push(format!("{}/{}", change.namespace, change.pod)),
+        }
+    }
+    let workload = |((namespace, kind, name), pods): ((&str, &str, &str), usize)| Workload {
+        kind: kind.to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        pods,
+    };
+    (found.into_iter().map(workload).collect(), bare)
+}
+
+/// A budget that covers the workload's pods and lets none of them go now. A selector with expressions is taken to cover them.
+pub(super) fn budget(budgets: &[PodDisruptionBudget], workload: &Value) -> Option<String> {
+    let labels = &workload["spec"]["template"]["metadata"]["labels"];
+    let covers = |budget: &&PodDisruptionBudget| {
+        let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        selector.is_some_and(|selector| {
+            let wanted = selector.match_labels.iter().flatten();
+            wanted.into_iter().all(|(key, value)| labels[key].as_str() == Some(value))
+        })
+    };
+    let spent = |budget: &&PodDisruptionBudget| {
+        budget.status.as_ref().is_some_and(|status| status.disruptions_allowed < 1)
+    };
+    let held = budgets.iter().find(|budget| covers(budget) && spent(budget))?;
+    held.metadata.name.clone()
+}
+
+/// Whether all of a workload's pods are of its present template, and available (as `kubectl rollout status` tells it).
+pub(super) fn is_ready(kind: &str, workload: &Value) -> bool {
+    let status = &workload["status"];
+    let count = |field: &str| status[field].as_i64().unwrap_or_default();
+    let generation = workload["metadata"]["generation"].as_i64().unwrap_or_default();
+    if count("observedGeneration") < generation {
+        return false;
+    }
+    let wanted = workload["spec"]["replicas"].as_i64().unwrap_or(1);
+    match kind {
+        "DaemonSet" => {
+            let wanted = count("desiredNumberScheduled");
+            count("updatedNumberScheduled") >= wanted && count("numberAvailable") >= wanted
+        }
+        "StatefulSet" => count("updatedReplicas") >= wanted && count("readyReplicas") >= wanted,
+        _ => {
+            let updated = count("updatedReplicas");
+            updated >= wanted && count("replicas") <= updated && count("availableReplicas") >= wanted
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mechanism::Mechanism;
+    use serde_json::json;
+
+    fn change(pod: &str, workload: Option<(&str, &str)>) -> Change {
+        Change {
+            namespace: "shop".to_owned(),
+            pod: pod.to_owned(),
+            workload: workload.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
+            before: Mechanism::InitContainer,
+            after: Mechanism::Cni,
+        }
+    }
+
+    #[test]
+    fn workloads_are_restarted_once_and_bare_pods_named() {
+        let changes = [
+            change("a-1", Some(("Deployment", "a"))),
+            change("a-2", Some(("Deployment", "a"))),
+            change("b-0", Some(("StatefulSet", "b"))),
+            change("c", None),
+            change("d", Some(("Job", "d"))),
+        ];
+        let (found, bare) = workloads(&changes);
+        let shown: Vec<String> = found.iter().map(|one| format!("{one} {}", one.pods)).collect();
+        assert_eq!(shown, ["Deployment shop/a 2", "StatefulSet shop/b 1"]);
+        assert_eq!(bare, ["shop/c", "shop/d"]);
+    }
+
+    #[test]
+    fn a_workload_is_ready_when_all_pods_are_new_and_available() {
+        let check = |kind: &str, status: Value, expected: bool| {
+            let workload =
+                json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 2 }, "status": status });
+            assert_eq!(is_ready(kind, &workload), expected, "{workload}");
+        };
+        let deployment = |observed: i64, replicas: i64, updated: i64, available: i64| json!({ "observedGeneration": observed, "replicas": replicas, "updatedReplicas": updated, "availableReplicas": available });
+        check("Deployment", deployment(2, 2, 2, 2), true);
+        check("Deployment", deployment(1, 2, 2, 2), false);
+        check("Deployment", deployment(2, 3, 2, 2), false);
+        check("Deployment", deployment(2, 2, 2, 1), false);
+        check(
+            "StatefulSet",
+            json!({ "observedGeneration": 2, "updatedReplicas": 2, "readyReplicas": 2 }),
+            true,
+        );
+        check(
+            "StatefulSet",
+            json!({ "observedGeneration": 2, "updatedReplicas": 1, "readyReplicas": 2 }),
+            false,
+        );
+        let set = |available: i64| json!({ "observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": available });
+        check("DaemonSet", set(3), true);
+        check("DaemonSet", set(2), false);
+    }
+
+    #[test]
+    fn a_spent_budget_holds_its_workloads() {
+        let workload = json!({ "spec": { "template": { "metadata": { "labels": { "app": "a" } } } } });
+        let check = |app: &str, allowed: i32, expected: Option<&str>| {
+            let budget: PodDisruptionBudget = serde_json::from_value(json!({
+                "metadata": { "name": "b" }, "spec": { "selector": { "matchLabels": { "app": app } } },
+                "status": { "currentHealthy": 1, "desiredHealthy": 1, "disruptionsAllowed": allowed, "expectedPods": 1 },
+            }))
+            .unwrap();
+            assert_eq!(budget_of(&budget, &workload).as_deref(), expected);
+        };
+        check("a", 0, Some("b"));
+        check("a", 1, None);
+        check("other", 0, None);
+    }
+
+    fn budget_of(one: &PodDisruptionBudget, workload: &Value) -> Option<String> {
+        budget(std::slice::from_ref(one), workload)
+    }
+}

@@ -1,10 +1,11 @@
-//! The agent without a single capability: root's files are enough for all it does but the audit.
+//! The agent without a single capability: root's files are enough for all it does but the audit, its node's report included.
 //!
 //! So it is also taken off the node again. Only the runtime, which is not ours, keeps its privileges.
 
 use crate::node::{LIST, Node, publish, rules};
 use crate::pod::{Kind, Pod};
-use crate::{credentials, scene};
+use crate::{ACCOUNT, credentials, scene};
+use millrace_rig::apiserver::Apiserver;
 use millrace_rig::net::Namespace;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ fn an_agent_without_capabilities_does_all_but_audit_and_leaves_without_a_trace()
     let before = files(node.folder());
     let mut pods = vec![Pod::new(Kind::UnstampedUnknown, "zero")];
     publish(&api, &mut pods, "node1");
+    may_report(&api);
 
     node.start_agent();
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.agent())).expect("the agent runs");
@@ -41,6 +43,9 @@ fn an_agent_without_capabilities_does_all_but_audit_and_leaves_without_a_trace()
     node.until("the call is recorded", |node| {
         node.millrace(&["why", "mesh/zero"], &[("--flight-dir", "data"), ("--state-dir", "nowhere")]).0
     });
+
+    let asked = ["get", "meshcninode", "node1", "-o", "jsonpath={.status.serving} {.status.chain.file}"];
+    node.until("the node is reported", |_| api.kubectl(&asked, "").stdout == b"true 10-test.conflist");
 
     let serving = files(node.folder());
     node.end_agent(Signal::TERM);
@@ -69,6 +74,22 @@ fn an_agent_without_capabilities_does_all_but_audit_and_leaves_without_a_trace()
         "not every byte is back: {:?}\n{proof}",
         files(node.folder()).keys()
     );
+}
+
+/// The definitions are there, and the agent's account may write its node's report.
+fn may_report(api: &Apiserver) {
+    let definitions = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/crd.yaml");
+    api.done(&["apply", "--validate=false", "-f", definitions], "");
+    api.done(&["wait", "--for=condition=Established", "--timeout=120s", "-f", definitions], "");
+    api.done(
+        &["create", "-f", "-"],
+        r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1"}}"#,
+    );
+    let reports = "--resource=meshcninodes.millrace.dev,meshcninodes.millrace.dev/status";
+    api.done(&["create", "clusterrole", "report", "--verb=create,patch", reports], "");
+    let account = format!("--serviceaccount=default:{ACCOUNT}");
+    api.done(&["create", "clusterrolebinding", "report", "--clusterrole=report", &account], "");
+    api.allow(&format!("system:serviceaccount:default:{ACCOUNT}"), "get", "nodes");
 }
 
 type Files = BTreeMap<String, (u32, u32, Vec<u8>)>;

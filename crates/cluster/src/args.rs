@@ -64,16 +64,16 @@ pub(crate) enum Command {
 /// Say whether the pods of a manifest are redirected, by which conditions, and what is wrong with their settings; or what
 /// a code means.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = EXIT)]
+#[command(after_help = EXIT, group = clap::ArgGroup::new("subject").required(true).args(["what", "file", "codes"]))]
 pub(crate) struct Explain {
     /// A code, such as MR2104: what it means, how it comes about, whom it affects and what to do. Needs no network.
-    #[arg(value_name = "MRnnnn", required_unless_present_any = ["file", "codes"])]
+    #[arg(value_name = "MRnnnn")]
     pub(crate) what: Option<String>,
     /// The manifest, YAML or JSON: pods, or workloads with a pod template; - for standard input.
-    #[arg(short, long, value_name = "FILE", conflicts_with = "what")]
+    #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// List all codes.
-    #[arg(long, conflicts_with_all = ["file", "what"])]
+    #[arg(long)]
     pub(crate) codes: bool,
     /// The language of what is said about codes; else that of the locale.
     #[arg(long, value_enum)]

@@ -35,7 +35,7 @@ fn every_reader_has_a_target_and_every_target_a_reader() {
 }
 
 /// The files that read what others wrote, and the body that feeds them.
-const FED: [(&str, &str); 11] = [
+const FED: [(&str, &str); 12] = [
     ("ask.rs", "ask"),
     ("cni/request.rs", "cni_request"),
     ("conflist.rs", "conflist"),
@@ -45,6 +45,7 @@ const FED: [(&str, &str); 11] = [
     ("dialect/text.rs", "save_text"),
     ("dialect/xtables.rs", "iptables_dump"),
     ("knobs.rs", "stamp"),
+    ("knobs/defaults.rs", "annotations"),
     ("record.rs", "record"),
     ("stamp.rs", "stamp"),
 ];

@@ -158,20 +158,29 @@ pub(crate) fn save_text(data: &[u8]) {
     }
 }
 
-/// Annotations of a pod, one `NAME=VALUE` a line; `$NAME=VALUE` is a variable of its sidecar.
+/// Annotations of a pod, one `NAME=VALUE` a line; `$NAME=VALUE` is a variable of its sidecar, `%KEY=VALUE` the operator's
+/// default. Defaults that are accepted leave a pod that says nothing without a complaint.
 pub(crate) fn annotations(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut proxy = Container { name: policy::PROXY.to_owned(), ..Container::default() };
     let mut pod = Pod { namespace: "default".to_owned(), name: "web".to_owned(), ..Pod::default() };
+    let mut said = Vec::new();
     for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        if let Some(key) = name.strip_prefix('%') {
+            said.push((key, value));
+            continue;
+        }
         let (map, name) = match name.strip_prefix('$') {
             Some(variable) => (&mut proxy.env, variable),
             None => (&mut pod.annotations, name),
         };
         map.insert(name.to_owned(), value.to_owned());
     }
+    let defaults = knobs::Defaults::read(said).unwrap_or_default();
+    let (_, silent) = knobs::settings_of(&Pod::default(), policy::PROXY, &defaults);
+    assert!(silent.is_empty(), "{silent:?}");
     pod.containers.push(proxy);
-    let (settings, complaints) = knobs::settings_of(&pod, policy::PROXY, &knobs::Defaults::default());
+    let (settings, complaints) = knobs::settings_of(&pod, policy::PROXY, &defaults);
     assert!(complaints.iter().all(|complaint| complaint.to_string().lines().count() == 1));
     if !complaints.iter().any(|complaint| complaint.fatal) {
         stamped(Stamp::Redirect(Box::new(settings)));

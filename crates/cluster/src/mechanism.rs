@@ -24,14 +24,36 @@ pub(crate) enum Mechanism {
 /// The container of a pod that waits for somebody else's redirection.
 const VALIDATION: &str = "istio-validation";
 
-/// Who redirects `pod`; nothing of one that is outside the mesh, or over.
+impl Mechanism {
+    /// Its name, in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mechanism::Cni => "cni",
+            Mechanism::InitContainer | Mechanism::Kept => "init-container",
+            Mechanism::None => "none",
+        }
+    }
+}
+
+/// Who redirects `pod`, an object as it is written; nothing of one that is outside the mesh, or over.
 pub(crate) fn mechanism(pod: &Value) -> Option<Mechanism> {
-    if matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
+    let init = pod["spec"]["initContainers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    told(
+        pod["status"]["phase"].as_str().unwrap_or_default(),
+        |key| pod["metadata"]["annotations"][key].as_str(),
+        |name| init.iter().any(|container| container["name"] == name),
+    )
+}
+
+/// The same of a pod in whatever form it is kept: its phase, its annotations, and whether it has an init container.
+pub(crate) fn told<'a>(
+    phase: &str,
+    annotation: impl Fn(&str) -> Option<&'a str>,
+    has: impl Fn(&str) -> bool,
+) -> Option<Mechanism> {
+    if matches!(phase, "Succeeded" | "Failed") {
         return None;
     }
-    let annotation = |key: &str| pod["metadata"]["annotations"][key].as_str();
-    let init = pod["spec"]["initContainers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let has = |name: &str| init.iter().any(|container| container["name"] == name);
     let stamp = annotation(STAMP_ANNOTATION).and_then(|text| stamp::read(text).ok());
     match (stamp, annotation(STATUS_ANNOTATION)) {
         (Some(Stamp::Redirect(_)), _) => Some(Mechanism::Cni),

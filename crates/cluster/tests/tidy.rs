@@ -154,7 +154,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // What is done to pods is the same offline.
     (
         "cluster::webhook",
-        &["core::*", "cluster::codes", "cluster::facts", "cluster::http", "cluster::webhook::*"],
+        &[
+            "core::*",
+            "cluster::api::*",
+            "cluster::codes",
+            "cluster::facts",
+            "cluster::http",
+            "cluster::webhook::*",
+        ],
     ),
     // Standing alone it is a program of its own, with a folder of its own.
     (
@@ -225,6 +232,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::codes{Code}",
             "cluster::controller::*",
             "cluster::http",
+            "cluster::mechanism",
             "cluster::print::*",
             "cluster::storm",
             "cluster::telemetry",

@@ -9,6 +9,7 @@ pub(crate) use compare::{Change, Plan};
 
 use super::connect::{Connection, Error, block_on};
 use super::{Outcome, change, source};
+use crate::api::mesh::MeshCNISpec;
 use crate::args::cluster::Scope;
 use crate::args::look::Plan as Args;
 use crate::args::output::Form;
@@ -110,33 +111,18 @@ fn proposed(args: &Args, live: &Value) -> Result<Value> {
         spec["excludeNamespaces"] = json!(excluded);
     }
     // Every field gets its default here, as the API server would give it.
-    let typed: crate::api::mesh::MeshCNISpec =
-        serde_json::from_value(spec).context("read what is proposed (MR1101)")?;
+    let typed: MeshCNISpec = serde_json::from_value(spec).context("read what is proposed (MR1101)")?;
     Ok(serde_json::to_value(typed)?)
 }
 
 /// What the webhook is told of a specification. It is taken to convert, as it does once all nodes serve.
 pub(crate) fn wishes(spec: &Value) -> Result<Wishes> {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Array(list) => {
-            let texts = list.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned));
-            texts.collect::<Vec<_>>().join(",")
-        }
-        other => other.to_string(),
-    };
-    let defaults = spec["redirection"]["defaults"].as_object().into_iter().flatten();
-    let defaults: serde_json::Map<String, Value> =
-        defaults.map(|(key, value)| (key.clone(), text(value).into())).collect();
-    let wishes = json!({
-        "mode": spec["mode"],
-        "excludeNamespaces": spec["excludeNamespaces"],
-        "excluded": spec["excludedPolicy"],
-        "proxyContainer": spec["selection"]["proxyContainer"],
-        "minContainers": spec["selection"]["minContainers"],
-        "invalidPods": spec["admission"]["invalidPods"],
-        "defaults": defaults,
-        "serving": true,
-    });
-    serde_json::from_value(wishes).context("read the MeshCNI's specification (MR1101)")
+    let spec: MeshCNISpec =
+        serde_json::from_value(spec.clone()).context("read the MeshCNI's specification (MR1101)")?;
+    let (wishes, complaints) = Wishes::of(&spec);
+    if !complaints.is_empty() {
+        let told: Vec<String> = complaints.iter().map(ToString::to_string).collect();
+        bail!("the MeshCNI's defaults cannot be used (MR1101): {}", told.join("; "));
+    }
+    Ok(wishes)
 }

@@ -9,14 +9,13 @@ use super::children::{MANAGED_BY, MANAGER};
 use super::decision::wanted;
 use super::metrics::Metrics;
 use super::transition::Wanted;
-use crate::api::convert;
-use crate::api::mesh::{ExcludedPolicy, InvalidPods, MeshCNI};
+use crate::api::mesh::MeshCNI;
 use crate::api::status::State;
 use crate::http;
 use crate::webhook::certs::{Certs, make, rotate, secret};
 use crate::webhook::metrics::Metrics as Admitted;
 use crate::webhook::serve::{Admission, LIMITS, serve};
-use crate::webhook::wishes::{Excluded, Invalid, Mode, Wishes};
+use crate::webhook::wishes::{Mode, Wishes};
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -108,31 +107,12 @@ pub(crate) fn wishes(mesh: Option<&MeshCNI>) -> Wishes {
     let Some(mesh) = mesh else {
         return Wishes { mode: Mode::Disabled, serving: false, ..Wishes::default() };
     };
-    let spec = &mesh.spec;
-    let state = mesh.status.as_ref().and_then(|status| status.state);
-    // What cannot be used is refused by the schema, and by `children` once more: pods keep what they have.
-    let defaults = convert::defaults(&spec.redirection.defaults);
-    Wishes {
-        mode: match wanted(mesh) {
-            Wanted::Cni => Mode::Cni,
-            Wanted::InitContainer => Mode::InitContainer,
-            Wanted::Disabled | Wanted::Uninstall => Mode::Disabled,
-        },
-        serving: state == Some(State::Serving) && defaults.is_ok(),
-        exclude_namespaces: spec.exclude_namespaces.clone(),
-        excluded: match spec.excluded_policy {
-            ExcludedPolicy::InitContainer => Excluded::InitContainer,
-            ExcludedPolicy::None => Excluded::None,
-        },
-        proxy_container: spec.selection.proxy_container.clone(),
-        min_containers: usize::try_from(spec.selection.min_containers).unwrap_or(usize::MAX),
-        defaults: defaults.unwrap_or_default(),
-        invalid_pods: match spec.admission.invalid_pods {
-            InvalidPods::Warn => Invalid::Warn,
-            InvalidPods::Deny => Invalid::Deny,
-        },
-        ..Wishes::default()
-    }
+    // What is wrong with it was refused by the schema, and is by `children` once more.
+    let (wishes, _) = Wishes::of(&mesh.spec);
+    let is_serving = mesh.status.as_ref().and_then(|status| status.state) == Some(State::Serving);
+    // One that is being deleted asks nobody, whatever it says.
+    let mode = if wanted(mesh) == Wanted::Uninstall { Mode::Disabled } else { wishes.mode };
+    Wishes { mode, serving: wishes.serving && is_serving, ..wishes }
 }
 
 /// Keeps the wishes those of the MeshCNI, until told to stop.

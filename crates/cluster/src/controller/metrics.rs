@@ -1,7 +1,7 @@
 //! What the controller counts, each declared once. No label names a pod or a node.
 
-use super::workloads::Mechanism;
 use crate::api::status::{MeshCNIStatus, State};
+use crate::mechanism::Mechanism;
 use crate::webhook::metrics::Metrics as Admitted;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;

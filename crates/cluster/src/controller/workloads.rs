@@ -5,11 +5,9 @@
 
 use crate::api::mesh::{ExcludedPolicy, MeshCNISpec, Mode};
 use crate::api::status::{State, Workloads};
+use crate::mechanism::{Mechanism, told};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Object;
-use millrace_core::reason::Reason;
-use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
-use millrace_core::status::{STATUS_ANNOTATION, lists_init_container};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -89,30 +87,6 @@ pub(crate) struct Terminated {
     pub(crate) exit_code: i32,
 }
 
-/// Who redirects a pod of the mesh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Mechanism {
-    /// The node's chain.
-    Cni,
-    /// Its own istio-init.
-    InitContainer,
-    /// Its own istio-init, which our webhook left it on purpose: restarting it changes nothing.
-    Kept,
-    /// Nobody.
-    None,
-}
-
-impl Mechanism {
-    /// Its name, in metrics.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Mechanism::Cni => "cni",
-            Mechanism::InitContainer | Mechanism::Kept => "init-container",
-            Mechanism::None => "none",
-        }
-    }
-}
-
 /// How many pods of each kind there are, by namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -122,23 +96,11 @@ pub(crate) struct Counts {
 
 /// Who redirects `pod`; nothing of one that is outside the mesh, or over.
 pub(crate) fn mechanism(pod: &Pod) -> Option<Mechanism> {
-    let status = pod.status.as_ref();
-    if status.is_some_and(|status| matches!(status.phase.as_str(), "Succeeded" | "Failed")) {
-        return None;
-    }
-    let annotation = |key: &str| pod.metadata.annotations.as_ref()?.get(key).map(String::as_str);
-    let has = |name: &str| pod.spec.init_containers.iter().any(|container| container.name == name);
-    let stamp = annotation(STAMP_ANNOTATION).and_then(|text| stamp::read(text).ok());
-    match (stamp, annotation(STATUS_ANNOTATION)) {
-        (Some(Stamp::Redirect(_)), _) => Some(Mechanism::Cni),
-        (Some(Stamp::Skip(Reason::InitContainerPresent)), _) if has("istio-init") => Some(Mechanism::Kept),
-        (Some(Stamp::Skip(_)), _) => has("istio-init").then_some(Mechanism::InitContainer),
-        (None, None) => None,
-        (None, Some(_)) if has("istio-init") => Some(Mechanism::InitContainer),
-        // The injector leaves it to a chain, ours or another's.
-        (None, Some(_)) if has("istio-validation") => Some(Mechanism::Cni),
-        (None, Some(text)) => lists_init_container(text, "istio-init").map(|_| Mechanism::None),
-    }
+    told(
+        pod.status.as_ref().map_or("", |status| status.phase.as_str()),
+        |key| pod.metadata.annotations.as_ref()?.get(key).map(String::as_str),
+        |name| pod.spec.init_containers.iter().any(|container| container.name == name),
+    )
 }
 
 /// What is kept of the pods of the mesh, and their number by kind, kept as they come and go.
@@ -280,6 +242,8 @@ fn fold(hash: u128, byte: u8) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millrace_core::stamp::STAMP_ANNOTATION;
+    use millrace_core::status::STATUS_ANNOTATION;
     use serde_json::json;
 
     const REDIRECT: &str = r#"{"v":1,"redirect":{}}"#;

@@ -2,6 +2,10 @@
 //!
 //! It decides nothing. A wish that is absent is the product's default.
 
+use crate::api::convert;
+use crate::api::mesh::MeshCNISpec;
+pub(crate) use crate::api::mesh::{ExcludedPolicy as Excluded, InvalidPods as Invalid, Mode};
+use millrace_core::complaint::Complaint;
 use millrace_core::knobs::Defaults;
 use millrace_core::policy::PROXY;
 use serde::de::Error;
@@ -31,39 +35,6 @@ pub(crate) struct Wishes {
     pub(crate) invalid_pods: Invalid,
     /// The nodes on which no plugin can run.
     pub(crate) unserved: Unserved,
-}
-
-/// Who redirects.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(crate) enum Mode {
-    /// The node's plugin.
-    #[default]
-    #[serde(rename = "CNI")]
-    Cni,
-    /// What the injector put into the pod.
-    InitContainer,
-    /// Nobody is asked to.
-    Disabled,
-}
-
-/// What pods of excluded namespaces get.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(crate) enum Excluded {
-    /// An `istio-init` that works, also where the injector put `istio-validation`.
-    #[default]
-    InitContainer,
-    /// What the injector gave them.
-    None,
-}
-
-/// What is done about a pod that cannot work as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(crate) enum Invalid {
-    /// Whoever applies it is warned.
-    #[default]
-    Warn,
-    /// It is refused.
-    Deny,
 }
 
 /// The nodes on which no plugin can run, by what shows that a pod is bound for one.
@@ -108,6 +79,27 @@ impl Default for Wishes {
 }
 
 impl Wishes {
+    /// What a specification wishes once every node serves, and everything that is wrong with its defaults: with defaults that
+    /// cannot be used no pod is converted, and all else stays as it is wished.
+    pub(crate) fn of(spec: &MeshCNISpec) -> (Wishes, Vec<Complaint>) {
+        let (defaults, complaints) = match convert::defaults(&spec.redirection.defaults) {
+            Ok(defaults) => (defaults, Vec::new()),
+            Err(complaints) => (Defaults::default(), complaints),
+        };
+        let wishes = Wishes {
+            mode: spec.mode,
+            serving: complaints.is_empty(),
+            exclude_namespaces: spec.exclude_namespaces.clone(),
+            excluded: spec.excluded_policy,
+            proxy_container: spec.selection.proxy_container.clone(),
+            min_containers: usize::try_from(spec.selection.min_containers).unwrap_or(usize::MAX),
+            defaults,
+            invalid_pods: spec.admission.invalid_pods,
+            unserved: Unserved::known(),
+        };
+        (wishes, complaints)
+    }
+
     /// Whether a namespace is excluded.
     pub(super) fn excludes(&self, namespace: &str) -> bool {
         self.exclude_namespaces.iter().any(|excluded| excluded == namespace)

@@ -8,12 +8,13 @@ pub(crate) mod inject;
 pub(crate) mod look;
 pub(crate) mod migrate;
 pub(crate) mod output;
+pub(crate) mod pod;
 pub(crate) mod print;
+pub(crate) mod subject;
 pub(crate) mod switch;
 pub(crate) mod webhook;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use std::net::{IpAddr, SocketAddr};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// The mesh's CNI, from the people's side: decide, explain, trace and verify the redirection of pods.
@@ -44,12 +45,12 @@ pub(crate) enum Command {
     Migrate(migrate::Migrate),
     Completion(Completion),
     Man(Man),
-    Explain(Explain),
+    Explain(Box<pod::Explain>),
     Inject(inject::Inject),
-    Rules(Rules),
-    Trace(Trace),
-    Verify(Verify),
-    Why(Why),
+    Rules(Box<pod::Rules>),
+    Trace(Box<pod::Trace>),
+    Verify(Box<pod::Verify>),
+    Why(Box<pod::Why>),
     Agent(Box<agent::Agent>),
     Controller(Box<controller::Controller>),
     Print(print::Print),
@@ -59,168 +60,6 @@ pub(crate) enum Command {
     Webhook(webhook::Webhook),
     #[command(hide = true)]
     DemoApp(DemoApp),
-}
-
-/// Say whether the pods of a manifest are redirected, by which conditions, and what is wrong with their settings; or what
-/// a code means.
-#[derive(Debug, ClapArgs)]
-#[command(after_help = EXIT, group = clap::ArgGroup::new("subject").required(true).args(["what", "file", "codes"]))]
-pub(crate) struct Explain {
-    /// A code, such as MR2104: what it means, how it comes about, whom it affects and what to do. Needs no network.
-    #[arg(value_name = "MRnnnn")]
-    pub(crate) what: Option<String>,
-    /// The manifest, YAML or JSON: pods, or workloads with a pod template; - for standard input.
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// List all codes.
-    #[arg(long)]
-    pub(crate) codes: bool,
-    /// The language of what is said about codes; else that of the locale.
-    #[arg(long, value_enum)]
-    pub(crate) lang: Option<output::Lang>,
-    /// The namespace of objects that state none.
-    #[arg(short, long, default_value = "default")]
-    pub(crate) namespace: String,
-    /// A namespace in which istio-init redirects; may be repeated.
-    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
-    pub(crate) exclude_namespace: Vec<String>,
-    /// Decide as if an injector had added its sidecar.
-    #[arg(long)]
-    pub(crate) assume_injected: bool,
-    /// Leave out the rules, which are otherwise shown each with its reason.
-    #[arg(long)]
-    pub(crate) brief: bool,
-    /// The families of rules; a pod without an IPv6 address gets 4 only.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) family: Family,
-    /// How to print it.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Report,
-}
-
-/// Print the rules of a pod, of given settings, or of a pod that states none.
-#[derive(Debug, ClapArgs)]
-#[command(after_help = EXIT)]
-pub(crate) struct Rules {
-    #[command(flatten)]
-    pub(crate) source: Source,
-    /// The families of rules.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) family: Family,
-    /// How to print them.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Form,
-}
-
-/// Verify a live network namespace: its rules as planned, none missing, none foreign, and seen at work by probes.
-#[derive(Debug, ClapArgs)]
-#[command(after_help = EXIT)]
-pub(crate) struct Verify {
-    #[command(flatten)]
-    pub(crate) live: Live,
-    #[command(flatten)]
-    pub(crate) source: Source,
-    /// Where millrace-cni keeps its records, from which the settings come when nothing else names any.
-    #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR)]
-    pub(crate) state_dir: PathBuf,
-    /// Look only, send nothing.
-    #[arg(long)]
-    pub(crate) no_probes: bool,
-    /// How to print it.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Report,
-}
-
-/// Say what happened to a pod on this node at each call of the runtime, and why; also after the pod is gone.
-#[derive(Debug, ClapArgs)]
-#[command(after_help = EXIT)]
-pub(crate) struct Why {
-    /// The pod.
-    #[arg(value_name = "NAMESPACE/POD", required_unless_present = "uid", value_parser = pod_name)]
-    pub(crate) pod: Option<(String, String)>,
-    /// The pod, by its UID.
-    #[arg(long, value_name = "UID", conflicts_with = "pod")]
-    pub(crate) uid: Option<String>,
-    /// Show the rules, each with its reason.
-    #[arg(long)]
-    pub(crate) rules: bool,
-    /// Where the agent keeps its flight recorder.
-    #[arg(long, value_name = "DIRECTORY", default_value = FLIGHT_DIR)]
-    pub(crate) flight_dir: PathBuf,
-    /// Where millrace-cni keeps its records, for a pod of which no agent has heard.
-    #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR)]
-    pub(crate) state_dir: PathBuf,
-    /// How to print it.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Report,
-}
-
-/// Where the agent's flight recorder is unless its configuration says otherwise.
-const FLIGHT_DIR: &str = "/var/lib/millrace";
-
-fn pod_name(text: &str) -> Result<(String, String), String> {
-    match text.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok((namespace.to_owned(), name.to_owned()))
-        }
-        _ => Err("write NAMESPACE/POD, as in default/reviews-v1".to_owned()),
-    }
-}
-
-/// Where the plugin keeps its state unless its chain entry says otherwise.
-const STATE_DIR: &str = "/run/millrace";
-
-/// A network namespace of this machine. Needs root.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Live {
-    /// A network namespace by path, such as /var/run/netns/NAME.
-    #[arg(long, value_name = "PATH", conflicts_with = "pid")]
-    pub(crate) netns: Option<PathBuf>,
-    /// The network namespace of a process.
-    #[arg(long, value_name = "PID")]
-    pub(crate) pid: Option<u32>,
-    /// The network namespace of a container, by the beginning of its id.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["netns", "pid"])]
-    pub(crate) container: Option<String>,
-}
-
-/// Follow one packet through the rules, step by step, to where it ends up.
-///
-/// The rules are those that a live network namespace holds, or those planned for given settings.
-#[derive(Debug, ClapArgs)]
-#[command(after_help = EXIT)]
-pub(crate) struct Trace {
-    #[command(flatten)]
-    pub(crate) live: Live,
-    #[command(flatten)]
-    pub(crate) source: Source,
-    /// Where it comes from: an address, with or without a port. For a packet that is sent, the pod's own.
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = endpoint)]
-    pub(crate) from: Option<Endpoint>,
-    /// Where it goes to: an address, with or without a port.
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = endpoint)]
-    pub(crate) to: Endpoint,
-    /// Its transport protocol.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) proto: Proto,
-    /// The user who sends it.
-    #[arg(long, default_value_t = 1000, conflicts_with = "received")]
-    pub(crate) uid: u32,
-    /// The group that sends it; the user's number if not said.
-    #[arg(long, conflicts_with = "received")]
-    pub(crate) gid: Option<u32>,
-    /// The interface it comes in by; without it, the packet is sent by the pod.
-    #[arg(long = "in", id = "received", value_name = "INTERFACE", conflicts_with = "out")]
-    pub(crate) received: Option<String>,
-    /// The interface it goes out by; lo if it goes to the pod itself, else eth0.
-    #[arg(long, value_name = "INTERFACE")]
-    pub(crate) out: Option<String>,
-    /// Its mark.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) mark: u32,
-    /// How to print it.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Report,
 }
 
 /// Print what makes a shell complete this program's commands: `source <(millrace completion bash)`.
@@ -271,91 +110,4 @@ pub(crate) struct DemoApp {
     /// The names of services and their addresses, in the shape of /etc/hosts.
     #[arg(long)]
     pub(crate) hosts: PathBuf,
-}
-
-/// Where settings come from. Without any of it, they are those of an injected pod that states none.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Source {
-    /// A manifest with the pod, YAML or JSON; - for standard input.
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// The pod, when the manifest has several: NAME or NAMESPACE/NAME.
-    #[arg(long, value_name = "NAME", requires = "file")]
-    pub(crate) pod: Option<String>,
-    /// One setting, such as excludeInboundPorts=22; may be repeated. `millrace rules -o settings` lists all.
-    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "file")]
-    pub(crate) set: Vec<String>,
-    /// Arguments as istio-init takes them, after --.
-    #[arg(last = true, value_name = "ISTIO-INIT ARGUMENTS", conflicts_with_all = ["file", "set"])]
-    pub(crate) init: Vec<String>,
-}
-
-/// An address with or without a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    pub(crate) address: IpAddr,
-    pub(crate) port: Option<u16>,
-}
-
-fn endpoint(text: &str) -> Result<Endpoint, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(Endpoint { address, port: None });
-    }
-    let whole: SocketAddr =
-        text.parse().map_err(|_| "write an address, as in 10.0.0.1:80 or [fd00::1]:80".to_owned())?;
-    Ok(Endpoint { address: whole.ip(), port: Some(whole.port()) })
-}
-
-/// Transport protocols.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Proto {
-    /// TCP.
-    #[default]
-    Tcp,
-    /// UDP.
-    Udp,
-    /// Neither, as ICMP.
-    Other,
-}
-
-/// Address families.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Family {
-    /// IPv4.
-    #[value(name = "4")]
-    V4,
-    /// IPv6.
-    #[value(name = "6")]
-    V6,
-    /// IPv4 and IPv6.
-    #[default]
-    Both,
-}
-
-/// Forms of a report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Report {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-}
-
-/// Forms of rules.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    /// Each rule with its reason and the setting it comes from.
-    #[default]
-    Reasons,
-    /// The table that iptables -L -n -v --line-numbers -x prints.
-    Iptables,
-    /// What iptables-restore takes and iptables-save prints.
-    IptablesSave,
-    /// In the words of nft, for reading.
-    Nft,
-    /// For programs, with reasons.
-    Json,
-    /// The settings instead of rules.
-    Settings,
 }

@@ -3,17 +3,21 @@
 mod ago;
 mod change;
 mod codes;
-mod connect;
+pub(crate) mod connect;
+mod expected;
 pub(crate) mod explain;
+mod form;
 pub(crate) mod inject;
 mod live;
 pub(crate) mod manual;
 pub(crate) mod migrate;
 pub(crate) mod nodes;
 pub(crate) mod plan;
+mod pods;
 mod reasons;
 pub(crate) mod rules;
 mod source;
+mod stated;
 pub(crate) mod status;
 pub(crate) mod switch;
 mod table;
@@ -21,6 +25,17 @@ pub(crate) mod trace;
 pub(crate) mod verify;
 mod wait;
 pub(crate) mod why;
+
+use crate::args::output::Lang;
+
+/// An error with its causes, in a language as far as there are words for it.
+pub(crate) fn told(error: &anyhow::Error, lang: Lang) -> String {
+    let cause = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<connect::Error>() {
+        Some(known) => known.say(lang),
+        None => cause.to_string(),
+    };
+    error.chain().map(cause).collect::<Vec<_>>().join(": ")
+}
 
 /// What came out of a command that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,6 +38,13 @@ pub(crate) fn pods(manifest: &str, namespace: &str) -> Result<Vec<Found>> {
     Ok(found)
 }
 
+/// The pod, or the pod template, of an object that was read. Without a namespace it is taken to be in `namespace`.
+pub(crate) fn of_object(object_of: &Value, namespace: &str) -> Option<Found> {
+    let mut found = Vec::new();
+    object(object_of, namespace, &mut found).ok()?;
+    found.pop()
+}
+
 /// What is known of one pod, or of a pod template standing alone. Without a namespace it is taken to be in `namespace`.
 pub(crate) fn pod(object: &Value, namespace: &str) -> (Pod, Vec<Complaint>) {
     let mut reader = Reader { complaints: Vec::new() };

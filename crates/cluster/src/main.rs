@@ -16,6 +16,7 @@ mod storm;
 mod telemetry;
 mod webhook;
 
+use args::output::Lang;
 use args::{Args, Command};
 use clap::FromArgMatches;
 use cli::Outcome;
@@ -23,8 +24,9 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args =
-        Args::from_arg_matches(&cli::manual::command().get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = cli::manual::command().get_matches();
+    let lang = Lang::asked(&matches);
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let mut out = io::BufWriter::new(io::stdout().lock());
     let outcome = match &args.command {
         Command::Enable(args) => cli::switch::enable(args, &mut out),
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
         Err(error) if reader_is_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error may be gone as well; there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "millrace: {error:#}");
+            let _ = writeln!(io::stderr(), "millrace: {}", cli::told(&error, lang));
             ExitCode::from(2)
         }
     }

@@ -25,6 +25,16 @@ pub(crate) enum Mechanism {
 const VALIDATION: &str = "istio-validation";
 
 impl Mechanism {
+    /// Its name, for people who read a plan.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Mechanism::Cni => "CNI",
+            Mechanism::InitContainer => "istio-init",
+            Mechanism::Kept => "istio-init (kept)",
+            Mechanism::None => "nobody",
+        }
+    }
+
     /// Its name, in metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -8,13 +8,13 @@ pub(crate) mod alone;
 pub(crate) mod answer;
 pub(crate) mod certs;
 mod edit;
-mod init;
+pub(crate) mod init;
 pub(crate) mod inject;
 pub(crate) mod metrics;
 mod network;
 mod review;
 pub(crate) mod serve;
-mod settings;
+pub(crate) mod settings;
 mod tls;
 pub(crate) mod wishes;
 

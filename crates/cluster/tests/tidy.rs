@@ -182,6 +182,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "host::*",
             "cluster::args::*",
             "cluster::print::yaml",
+            // By these labels it knows agents.
+            "cluster::print::words{selector}",
             "cluster::webhook::*",
             "cluster::api::*",
             "cluster::codes",

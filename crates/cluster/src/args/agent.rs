@@ -104,7 +104,7 @@ pub(crate) struct Places {
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) bin_dir: Vec<PathBuf>,
     /// The agent's directory on a tmpfs: sockets, lock and records.
-    #[arg(long, value_name = "DIRECTORY", default_value = super::STATE_DIR)]
+    #[arg(long, value_name = "DIRECTORY", default_value = super::pod::STATE_DIR)]
     pub(crate) state_dir: PathBuf,
     /// The agent's directory on disk.
     #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/millrace")]

@@ -35,6 +35,7 @@ impl Output {
 pub(crate) enum Form {
     /// For people.
     #[default]
+    #[value(alias = "text")]
     Table,
     /// For people, with more columns.
     Wide,
@@ -42,6 +43,8 @@ pub(crate) enum Form {
     Json,
     /// For programs and people.
     Yaml,
+    /// For programs, one line for each thing found.
+    Jsonl,
 }
 
 /// How to print here and now.
@@ -105,6 +108,16 @@ impl Lang {
     pub(crate) fn of(flag: Option<Lang>, locale: Option<&str>) -> Lang {
         let chinese = locale.is_some_and(|locale| locale.starts_with("zh"));
         flag.unwrap_or(if chinese { Lang::Zh } else { Lang::En })
+    }
+
+    /// The language that the subcommand's own flag asks for, else that of the locale.
+    pub(crate) fn asked(matches: &clap::ArgMatches) -> Lang {
+        let mut inner = matches;
+        while let Some((_, command)) = inner.subcommand() {
+            inner = command;
+        }
+        let flag = inner.try_get_one::<Lang>("lang").ok().flatten().copied();
+        Lang::of(flag, Lang::locale().as_deref())
     }
 
     /// The locale by the environment: the first of these that is set and not empty counts (POSIX).

@@ -2,23 +2,21 @@
 //!
 //! Asks nobody; what it prints is in the program.
 
-use super::Outcome;
-use crate::args::Report;
-use crate::args::output::Lang;
+use super::{Outcome, form};
+use crate::args::output::{Form, Lang};
 use crate::codes::{self, Code};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::io::Write;
 
 /// Says what one code means.
-pub(super) fn explain(id: &str, lang: Lang, form: Report, out: &mut dyn Write) -> Result<Outcome> {
+pub(super) fn explain(id: &str, lang: Lang, wanted: Form, out: &mut dyn Write) -> Result<Outcome> {
     let Some(code) = Code::from_id(id) else {
         let near: Vec<String> =
             codes::nearest(id).iter().map(|code| format!("{code} {}", code.name())).collect();
         bail!("there is no code {id}; near it are {}; `millrace explain --codes` lists all", near.join(", "));
     };
-    if form == Report::Json {
-        writeln!(out, "{:#}", value(code, lang))?;
+    if form::data(wanted, &value(code, lang), "", out)? {
         return Ok(Outcome::Well);
     }
     let text = code.text(lang);
@@ -34,10 +32,9 @@ pub(super) fn explain(id: &str, lang: Lang, form: Report, out: &mut dyn Write) -
 }
 
 /// Lists all codes, group by group.
-pub(super) fn list(lang: Lang, form: Report, out: &mut dyn Write) -> Result<Outcome> {
-    if form == Report::Json {
-        let all: Vec<Value> = Code::ALL.iter().map(|code| value(*code, lang)).collect();
-        writeln!(out, "{:#}", json!({ "codes": all }))?;
+pub(super) fn list(lang: Lang, wanted: Form, out: &mut dyn Write) -> Result<Outcome> {
+    let all: Vec<Value> = Code::ALL.iter().map(|code| value(*code, lang)).collect();
+    if form::data(wanted, &json!({ "codes": all }), "codes", out)? {
         return Ok(Outcome::Well);
     }
     let widest = Code::ALL.iter().map(|code| code.name().len()).max().unwrap_or_default();

@@ -1,17 +1,21 @@
-//! `millrace explain`: what would happen to the pods of a manifest, and why; or what a code means.
+//! `millrace explain`: what happens to pods, and why: those of the cluster or of a manifest; or what a code means.
 //!
-//! Asks the very functions that decide on a node; it has no opinion of its own.
+//! Asks the very functions that decide on a node and in the webhook; it has no opinion of its own.
 
-use super::{Outcome, codes, reasons, source};
+mod cluster;
+
+use super::{Outcome, codes, form, plan, reasons, source};
 use crate::args::output::Lang;
-use crate::args::{Explain, Report};
+use crate::args::pod::Explain;
+use crate::args::subject::What;
 use crate::facts::Found;
+use crate::mechanism::Mechanism;
 use anyhow::Result;
 use millrace_core::complaint::Complaint;
 use millrace_core::knobs;
 use millrace_core::pod::{Container, Pod};
 use millrace_core::policy::{Basis, Decision, Mesh, PROXY, Reason, Verdict, decide};
-use millrace_core::rules::plan::plan;
+use millrace_core::rules::plan::plan as rules_of;
 use millrace_core::rules::{Family, RuleSet};
 use millrace_core::settings::{PROXY_ID, Settings};
 use millrace_core::status::STATUS_ANNOTATION;
@@ -20,39 +24,33 @@ use std::io::Write;
 
 /// Explains a code, or every pod of the manifest.
 pub(crate) fn run(args: &Explain, out: &mut dyn Write) -> Result<Outcome> {
-    let Some(file) = &args.file else {
-        let lang = Lang::of(args.lang, Lang::locale().as_deref());
-        return match &args.what {
-            Some(id) => codes::explain(id, lang, args.output, out),
-            None => codes::list(lang, args.output, out),
-        };
+    let lang = Lang::of(args.reach.lang, Lang::locale().as_deref());
+    let explained = match (&args.file, &args.what) {
+        (None, Some(What::Code(id))) => return codes::explain(id, lang, args.output, out),
+        (None, _) if args.codes => return codes::list(lang, args.output, out),
+        (None, what) => {
+            let subject = match what {
+                Some(What::Subject(subject)) => Some(subject),
+                _ => None,
+            };
+            cluster::explain(args, subject)?
+        }
+        (Some(file), _) => {
+            let mesh = Mesh { excluded_namespaces: args.exclude_namespace.clone(), ..Mesh::default() };
+            let namespace = args.reach.scope.namespace.as_deref().unwrap_or("default");
+            let found = source::manifest(file, namespace)?.into_iter();
+            found.map(|found| Explained::of(found, &mesh, args)).collect()
+        }
     };
-    let mesh = Mesh { excluded_namespaces: args.exclude_namespace.clone(), ..Mesh::default() };
-    let (families, shown) = source::families(args.family);
-    let mut explained = Vec::new();
-    for mut found in source::manifest(file, &args.namespace)? {
-        if args.assume_injected {
-            inject(&mut found.pod);
-        }
-        let decision = decide(&found.pod, &mesh);
-        let (settings, mut complaints) = source::of_pod(&found);
-        complaints.extend(source::about_stamp(&decision));
-        let redirected = decision.verdict == Verdict::Redirect;
-        let rules = if redirected { plan(&settings, families).rules } else { RuleSet::default() };
-        explained.push(Explained { found, decision, settings, complaints, rules });
-    }
-    match args.output {
-        Report::Text => {
-            for (index, one) in explained.iter().enumerate() {
-                if index > 0 {
-                    writeln!(out)?;
-                }
-                one.write(out, shown, args.brief, &explained[..index])?;
+    let (_, shown) = source::families(args.family);
+    let pods: Vec<Value> = explained.iter().map(|one| one.json(shown, args.brief)).collect();
+    if !form::data(args.output, &json!({ "pods": pods }), "pods", out)? {
+        for (index, one) in explained.iter().enumerate() {
+            if index > 0 {
+                writeln!(out)?;
             }
-        }
-        Report::Json => {
-            let pods: Vec<Value> = explained.iter().map(|one| one.json(shown, args.brief)).collect();
-            writeln!(out, "{:#}", json!({ "pods": pods }))?;
+            one.write(out, shown, args.brief, &explained[..index])?;
+            one.write_switches(out, lang)?;
         }
     }
     let fatal = explained.iter().flat_map(|one| &one.complaints).any(|complaint| complaint.fatal);
@@ -65,9 +63,43 @@ struct Explained {
     settings: Settings,
     complaints: Vec<Complaint>,
     rules: RuleSet,
+    /// Of pods that are there: who redirects them now, and who would once they are made anew.
+    switches: Vec<Switch>,
+}
+
+/// Who redirects one pod.
+struct Switch {
+    pod: String,
+    /// Nothing is to be said of a pod outside the mesh.
+    next: Option<plan::Next>,
+    /// Without a MeshCNI nothing changes.
+    planned: bool,
 }
 
 impl Explained {
+    fn of(mut found: Found, mesh: &Mesh, args: &Explain) -> Explained {
+        if args.assume_injected {
+            inject(&mut found.pod);
+        }
+        let decision = decide(&found.pod, mesh);
+        let (settings, mut complaints) = source::of_pod(&found);
+        complaints.extend(source::about_stamp(&decision));
+        let redirected = decision.verdict == Verdict::Redirect;
+        let (families, _) = source::families(args.family);
+        let rules = if redirected { rules_of(&settings, families).rules } else { RuleSet::default() };
+        Explained { found, decision, settings, complaints, rules, switches: Vec::new() }
+    }
+
+    fn write_switches(&self, out: &mut dyn Write, lang: Lang) -> Result<()> {
+        for switch in &self.switches {
+            writeln!(out, "  {}", switch.words(lang))?;
+            for (code, words) in switch.next.iter().flat_map(|next| &next.remarks) {
+                writeln!(out, "    {code} {words}")?;
+            }
+        }
+        Ok(())
+    }
+
     fn write(
         &self,
         out: &mut dyn Write,
@@ -200,10 +232,56 @@ impl Explained {
             "settings": Value::Object(settings.collect()),
             "ruleCounts": Value::Object(counts.collect()),
         });
+        let switches = self.switches.iter().map(Switch::json);
+        if !self.switches.is_empty() {
+            object["mechanisms"] = switches.collect();
+        }
         if !brief {
             object["rules"] = reasons::json(&self.rules, families);
         }
         object
+    }
+}
+
+impl Switch {
+    /// `pod web-1: redirected by istio-init now, by CNI once it is made anew`
+    fn words(&self, lang: Lang) -> String {
+        let pod = &self.pod;
+        let Some(next) = &self.next else {
+            return match lang {
+                Lang::En => format!("pod {pod}: outside the mesh, redirected by nobody"),
+                Lang::Zh => format!("pod {pod}:在网格之外,无人重定向"),
+            };
+        };
+        let (now, after) = (next.before.words(), next.after.words());
+        let same = next.same || !self.planned;
+        match (lang, same) {
+            (Lang::En, true) => format!("pod {pod}: redirected by {now}, and so once it is made anew"),
+            (Lang::En, false) if next.before == next.after => {
+                format!("pod {pod}: redirected by {now}, with other settings once it is made anew")
+            }
+            (Lang::En, false) => {
+                format!("pod {pod}: redirected by {now} now, by {after} once it is made anew")
+            }
+            (Lang::Zh, true) => format!("pod {pod}:由 {now} 重定向,重建后不变"),
+            (Lang::Zh, false) if next.before == next.after => {
+                format!("pod {pod}:由 {now} 重定向,重建后设置不同")
+            }
+            (Lang::Zh, false) => format!("pod {pod}:目前由 {now} 重定向,重建后由 {after} 重定向"),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let after = |next: &plan::Next| if self.planned { next.after } else { next.before };
+        let remarks = self.next.iter().flat_map(|next| &next.remarks);
+        json!({
+            "pod": self.pod,
+            "now": self.next.as_ref().map(|next| next.before.words()),
+            "madeAnew": self.next.as_ref().map(after).map(Mechanism::words),
+            "same": self.next.as_ref().is_none_or(|next| next.same || !self.planned),
+            "remarks": remarks.map(|(code, words)| json!({ "code": code.to_string(), "message": words }))
+                .collect::<Vec<_>>(),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A network namespace of this machine, for the commands that look into one.
 
-use crate::args::Live;
+use crate::args::pod::Live;
 use anyhow::{Context, Result};
 use millrace_core::rules::{Content, Observed};
 use millrace_host::inspect::container::{self, Roots};

@@ -2,12 +2,10 @@
 
 mod view;
 
-use super::Outcome;
 use super::connect::{Connection, Error, block_on};
+use super::{Outcome, form};
 use crate::api::node::MeshCNINode;
 use crate::args::look::Nodes;
-use crate::args::output::{Form, Style};
-use crate::print::yaml;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, ListParams};
@@ -34,11 +32,12 @@ pub(crate) fn run(args: &Nodes, out: &mut dyn Write) -> Result<Outcome> {
         .map(|value| serde_json::from_value(value.clone()))
         .collect::<Result<_, _>>()
         .context("read MeshCNINodes: their definition is another than this program's; see `millrace explain MR5017`")?;
-    match (style.form, &typed[..]) {
-        (Form::Json | Form::Yaml, _) => print(&found, args.node.is_some(), style, out)?,
-        (_, [node]) if args.node.is_some() => view::one(node, Timestamp::now(), style, out)?,
-        (_, []) => writeln!(out, "{}", style.say("no agent has reported yet", "尚无 Agent 上报"))?,
-        (_, nodes) => view::table(nodes, Timestamp::now(), style, out)?,
+    if !form::data(style.form, &whole(&found, args.node.is_some()), "items", out)? {
+        match &typed[..] {
+            [node] if args.node.is_some() => view::one(node, Timestamp::now(), style, out)?,
+            [] => writeln!(out, "{}", style.say("no agent has reported yet", "尚无 Agent 上报"))?,
+            nodes => view::table(nodes, Timestamp::now(), style, out)?,
+        }
     }
     Ok(Outcome::when(typed.iter().all(view::serves)))
 }
@@ -77,14 +76,9 @@ fn tree(object: &DynamicObject) -> Value {
     serde_json::to_value(object).expect("an object that was read can be written")
 }
 
-fn print(found: &[Value], single: bool, style: Style, out: &mut dyn Write) -> Result<()> {
-    let whole = match found {
+fn whole(found: &[Value], single: bool) -> Value {
+    match found {
         [one] if single => one.clone(),
         all => json!({ "apiVersion": "v1", "kind": "List", "items": all }),
-    };
-    match style.form {
-        Form::Json => writeln!(out, "{whole:#}")?,
-        _ => write!(out, "{}", yaml::document(&whole))?,
     }
-    Ok(())
 }

@@ -5,15 +5,13 @@
 mod compare;
 mod view;
 
-pub(crate) use compare::{Change, Plan};
+pub(crate) use compare::{Change, Next, Plan, next, workload};
 
 use super::connect::{Connection, Error, block_on};
-use super::{Outcome, change, source};
+use super::{Outcome, change, form, source};
 use crate::api::mesh::MeshCNISpec;
 use crate::args::cluster::Scope;
 use crate::args::look::Plan as Args;
-use crate::args::output::Form;
-use crate::print::yaml;
 use crate::webhook::wishes::Wishes;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
@@ -38,10 +36,8 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         let plan = plan(&connection, args.namespace.as_deref(), &proposed).await?;
         Ok::<_, anyhow::Error>((live, plan, proposed))
     })?;
-    match style.form {
-        Form::Json => writeln!(out, "{:#}", view::value(&plan, &live["spec"], &proposed))?,
-        Form::Yaml => write!(out, "{}", yaml::document(&view::value(&plan, &live["spec"], &proposed)))?,
-        Form::Table | Form::Wide => view::write(&plan, &live["spec"], &proposed, style, out)?,
+    if !form::data(style.form, &view::value(&plan, &live["spec"], &proposed), "changes", out)? {
+        view::write(&plan, &live["spec"], &proposed, style, out)?;
     }
     Ok(Outcome::when(plan.changes.is_empty()))
 }

@@ -1,7 +1,8 @@
 //! `millrace rules`: the rules of given settings, in the form that is asked for.
 
-use super::{Outcome, reasons, source};
-use crate::args::{Form, Rules};
+use super::{Outcome, form, reasons, source, stated};
+use crate::args::output;
+use crate::args::pod::{Form, Rules};
 use anyhow::Result;
 use millrace_core::complaint::Complaint;
 use millrace_core::dialect::{Backend, listing, text};
@@ -14,7 +15,7 @@ use std::io::{self, Write};
 
 /// Prints the rules. What is wrong with the settings goes to standard error, so that the rules can be piped on.
 pub(crate) fn run(args: &Rules, out: &mut dyn Write) -> Result<Outcome> {
-    let (settings, complaints) = source::settings(&args.source)?;
+    let (settings, complaints) = stated::settings(&args.source, &args.reach)?;
     for complaint in &complaints {
         writeln!(io::stderr(), "millrace: {complaint}")?;
     }
@@ -38,6 +39,10 @@ pub(crate) fn run(args: &Rules, out: &mut dyn Write) -> Result<Outcome> {
             }
         }
         Form::Json => writeln!(out, "{:#}", reasons::json(&rules, shown))?,
+        Form::Yaml | Form::Jsonl => {
+            let form = if args.output == Form::Yaml { output::Form::Yaml } else { output::Form::Jsonl };
+            form::data(form, &json!({ "rules": reasons::json(&rules, shown) }), "rules", out)?;
+        }
         Form::Settings => {
             for ((key, value), knob) in knobs::write(&settings).iter().zip(knobs::KNOBS) {
                 writeln!(out, "{key}={value}\n    {}", knob.doc)?;

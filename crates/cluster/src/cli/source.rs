@@ -2,7 +2,7 @@
 //!
 //! Reads the file it is told to read, and nothing else of this machine.
 
-use crate::args::{self, Source};
+use crate::args::pod::{self as args, Source};
 use crate::facts::{self, Found};
 use anyhow::{Context, Result, bail};
 use millrace_core::complaint::Complaint;
@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The settings that the arguments name, and what is wrong with them.
+/// The settings that a manifest or the arguments themselves name, and what is wrong with them.
 pub(super) fn settings(source: &Source) -> Result<(Settings, Vec<Complaint>)> {
     if let Some(file) = &source.file {
         let found = one(manifest(file, "default")?, source.pod.as_deref())?;
@@ -39,7 +39,7 @@ pub(super) fn settings(source: &Source) -> Result<(Settings, Vec<Complaint>)> {
 
 /// Whether the arguments name any settings.
 pub(super) fn is_given(source: &Source) -> bool {
-    source.file.is_some() || !source.set.is_empty() || !source.init.is_empty()
+    source.subject.is_some() || source.file.is_some() || !source.set.is_empty() || !source.init.is_empty()
 }
 
 /// The pods of a manifest.

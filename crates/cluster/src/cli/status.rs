@@ -3,11 +3,10 @@
 mod view;
 
 use super::connect::{Connection, block_on};
-use super::{Outcome, change};
+use super::{Outcome, change, form};
 use crate::api::mesh::MeshCNI;
 use crate::args::look::Status;
 use crate::args::output::{Form, Mark, Style};
-use crate::print::yaml;
 use anyhow::{Context, Result};
 use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
@@ -53,34 +52,30 @@ pub(crate) fn run(args: &Status, out: &mut dyn Write) -> Result<Outcome> {
 
 /// A screen is shown anew in place; what is piped gets one after the other.
 fn clear(style: Style, out: &mut dyn Write) -> Result<()> {
-    if style.color {
-        write!(out, "\x1b[H\x1b[2J")?
-    } else {
-        writeln!(out)?
+    match style.form {
+        Form::Jsonl => {}
+        _ if style.color => write!(out, "\x1b[H\x1b[2J")?,
+        _ => writeln!(out)?,
     }
     Ok(())
 }
 
 fn show(found: &Value, style: Style, out: &mut dyn Write) -> Result<Outcome> {
-    match style.form {
-        Form::Json => writeln!(out, "{found:#}")?,
-        Form::Yaml => write!(out, "{}", yaml::document(found))?,
-        Form::Table | Form::Wide if found.is_null() => {
+    let printed = form::data(style.form, found, "", out)?;
+    if found.is_null() {
+        if !printed {
             let words = style.say(
                 "mesh CNI was never switched on here: there is no MeshCNI; next: millrace plan, millrace enable",
                 "此集群从未启用网格 CNI:没有 MeshCNI;下一步:millrace plan,millrace enable",
             );
             writeln!(out, "{words}")?;
         }
-        Form::Table | Form::Wide => {}
-    }
-    if found.is_null() {
         return Ok(Outcome::Well);
     }
     let mesh: MeshCNI = serde_json::from_value(found.clone()).context(
         "read the MeshCNI: its definition is another than this program's; see `millrace explain MR5017`",
     )?;
-    if matches!(style.form, Form::Table | Form::Wide) {
+    if !printed {
         view::write(&mesh, Timestamp::now(), style, out)?;
     }
     Ok(Outcome::when(view::mark(&mesh) != Mark::Bad))

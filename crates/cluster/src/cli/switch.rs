@@ -4,11 +4,10 @@
 
 use super::change::{self, Changed, diff};
 use super::connect::{Connection, block_on};
-use super::{Outcome, wait};
+use super::{Outcome, form, wait};
 use crate::args::cluster::{Cluster, Waiting, Writing};
 use crate::args::output::{Form, Style};
 use crate::args::switch::{Disable, Enable, Exclude, ExcludeHow, Namespaces};
-use crate::print::yaml;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -84,10 +83,8 @@ pub(super) fn switch(
 /// Says what changed.
 fn report(changed: &Changed, writing: Writing, style: Style, out: &mut dyn Write) -> Result<()> {
     let after = &changed.after["spec"];
-    match style.form {
-        Form::Json => return Ok(writeln!(out, "{:#}", changed.after)?),
-        Form::Yaml => return Ok(write!(out, "{}", yaml::document(&changed.after))?),
-        Form::Table | Form::Wide => {}
+    if form::data(style.form, &changed.after, "", out)? {
+        return Ok(());
     }
     let did = match (changed.is_any(), changed.before.is_null()) {
         (false, _) => style.say("unchanged", "未变化"),

@@ -1,7 +1,8 @@
 //! `millrace trace`: one packet through the rules, every step with its reason.
 
-use super::{Outcome, live, reasons, source};
-use crate::args::{Endpoint, Proto, Report, Trace};
+use super::{Outcome, form, live, reasons, stated};
+use crate::args::output::Form;
+use crate::args::pod::{Endpoint, Proto, Trace};
 use anyhow::{Context, Result, bail};
 use millrace_core::dialect::text::arguments;
 use millrace_core::rules::origin::origin;
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &Trace, out: &mut dyn Write) -> Result<Outcome> {
     if let Some(opened) = live::open(&args.live)? {
         return follow_live(&opened.netns, &packet, args.output, out);
     }
-    let (settings, complaints) = source::settings(&args.source)?;
+    let (settings, complaints) = stated::settings(&args.source, &args.reach)?;
     for complaint in &complaints {
         writeln!(io::stderr(), "millrace: {complaint}")?;
     }
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &Trace, out: &mut dyn Write) -> Result<Outcome> {
 }
 
 /// Follows the packet through what a namespace holds. Each backend's rules are followed for themselves.
-fn follow_live(netns: &NetNs, packet: &Packet, report: Report, out: &mut dyn Write) -> Result<Outcome> {
+fn follow_live(netns: &NetNs, packet: &Packet, report: Form, out: &mut dyn Write) -> Result<Outcome> {
     let found = backend::inspect(netns)?;
     if found.is_empty() {
         bail!("{} has no rules at all", netns.path().display());
@@ -53,7 +54,7 @@ fn follow_live(netns: &NetNs, packet: &Packet, report: Report, out: &mut dyn Wri
                 "millrace: {backend}: {foreign} rules are not ours to read; the packet is led past them"
             )?;
         }
-        if report == Report::Text {
+        if matches!(report, Form::Table | Form::Wide) {
             write!(out, "by {backend}: ")?;
         }
         if follow(&observed.known(), packet, report, out)? == Outcome::Wrong {
@@ -63,26 +64,20 @@ fn follow_live(netns: &NetNs, packet: &Packet, report: Report, out: &mut dyn Wri
     Ok(outcome)
 }
 
-fn follow(rules: &RuleSet, packet: &Packet, report: Report, out: &mut dyn Write) -> Result<Outcome> {
+fn follow(rules: &RuleSet, packet: &Packet, report: Form, out: &mut dyn Write) -> Result<Outcome> {
     let trace = trace::trace(rules, packet);
-    match report {
-        Report::Text => {
-            writeln!(out, "{}", words(packet))?;
-            let mut last = None;
-            for step in &trace.steps {
-                if last.replace(step.place) != Some(step.place) {
-                    writeln!(out, "  {}", heading(step.place))?;
-                }
-                write_step(out, step)?;
+    let steps: Vec<Value> = trace.steps.iter().map(json_of).collect();
+    let whole = json!({ "packet": words(packet), "steps": steps, "outcome": trace.outcome.to_string() });
+    if !form::data(report, &whole, "", out)? {
+        writeln!(out, "{}", words(packet))?;
+        let mut last = None;
+        for step in &trace.steps {
+            if last.replace(step.place) != Some(step.place) {
+                writeln!(out, "  {}", heading(step.place))?;
             }
-            writeln!(out, "outcome: {}", trace.outcome)?;
+            write_step(out, step)?;
         }
-        Report::Json => {
-            let steps: Vec<Value> = trace.steps.iter().map(json_of).collect();
-            let report =
-                json!({ "packet": words(packet), "steps": steps, "outcome": trace.outcome.to_string() });
-            writeln!(out, "{report:#}")?;
-        }
+        writeln!(out, "outcome: {}", trace.outcome)?;
     }
     Ok(Outcome::when(trace.outcome != trace::Outcome::Endless))
 }

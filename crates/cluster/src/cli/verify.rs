@@ -8,8 +8,8 @@ mod ids;
 mod probes;
 mod wanted;
 
-use super::{Outcome, live, reasons};
-use crate::args::{Report, Verify};
+use super::{Outcome, form, live, reasons};
+use crate::args::pod::Verify;
 use anyhow::{Context, Result};
 use counters::{Counters, Traffic};
 use ids::Ids;
@@ -38,9 +38,8 @@ pub(crate) fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
         verified.witnesses = probes::send(&netns, &ids, Probe::choose(&wanted, &rules), backend)?;
     }
     let outcome = Outcome::when(verified.is_well(args.no_probes));
-    match args.output {
-        Report::Text => verified.write(out, outcome)?,
-        Report::Json => writeln!(out, "{:#}", verified.json(outcome))?,
+    if !form::data(args.output, &verified.json(outcome), "", out)? {
+        verified.write(out, outcome)?;
     }
     Ok(outcome)
 }

@@ -5,9 +5,9 @@
 mod told;
 mod when;
 
-use super::Outcome;
+use super::{Outcome, form};
 use crate::agent::flight::{self, Found, Wanted};
-use crate::args::{Report, Why};
+use crate::args::pod::Why;
 use anyhow::{Context, Result, bail};
 use millrace_core::reason::Reason;
 use millrace_core::record::Record;
@@ -27,22 +27,18 @@ pub(crate) fn run(args: &Why, out: &mut dyn Write) -> Result<Outcome> {
     if found.entries.is_empty() && left.is_empty() {
         bail!("{}", nothing(args, &wanted, &found));
     }
-    match args.output {
-        Report::Text => {
-            writeln!(out, "{}", title(&wanted, &found))?;
-            for entry in &found.entries {
-                writeln!(out)?;
-                told::write(out, entry, args.rules)?;
-            }
-            for record in &left {
-                write_record(out, record, &reach(args, &found))?;
-            }
+    let calls: Vec<Value> = found.entries.iter().map(|entry| told::json(entry, args.rules)).collect();
+    let records: Vec<Value> = left.iter().map(record_json).collect();
+    let since = found.since.map(when::utc);
+    let whole = json!({ "recordedSince": since, "calls": calls, "records": records });
+    if !form::data(args.output, &whole, "calls", out)? {
+        writeln!(out, "{}", title(&wanted, &found))?;
+        for entry in &found.entries {
+            writeln!(out)?;
+            told::write(out, entry, args.rules)?;
         }
-        Report::Json => {
-            let calls: Vec<Value> = found.entries.iter().map(|entry| told::json(entry, args.rules)).collect();
-            let records: Vec<Value> = left.iter().map(record_json).collect();
-            let since = found.since.map(when::utc);
-            writeln!(out, "{:#}", json!({ "recordedSince": since, "calls": calls, "records": records }))?;
+        for record in &left {
+            write_record(out, record, &reach(args, &found))?;
         }
     }
     Ok(Outcome::when(is_well(&found)))

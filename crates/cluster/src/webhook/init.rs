@@ -12,19 +12,19 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The container that validates, without privilege, that somebody else has redirected.
-pub(super) const VALIDATION: &str = "istio-validation";
+pub(crate) const VALIDATION: &str = "istio-validation";
 
 /// What makes Istio's own program validate instead of redirect.
 const VALIDATE_ONLY: [&str; 2] = ["--run-validation", "--skip-rule-apply"];
 
 /// What one of the two containers is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(crate) struct Told {
     program: Program,
     /// Its arguments without the word that names the job.
-    pub(super) flags: Vec<String>,
+    pub(crate) flags: Vec<String>,
     /// Its variables that have a literal value.
-    pub(super) env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
 }
 
 /// Whose program it runs.
@@ -37,7 +37,7 @@ enum Program {
 }
 
 /// What a container is told; `None` if it runs something that is not known here, and might not be able to do the other's job.
-pub(super) fn told(container: &Value) -> Option<Told> {
+pub(crate) fn told(container: &Value) -> Option<Told> {
     let words = |field: &str| match &container[field] {
         Value::Null => Some(Vec::new()),
         list => list.as_array()?.iter().map(|word| word.as_str().map(str::to_owned)).collect(),

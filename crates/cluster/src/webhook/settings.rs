@@ -75,7 +75,8 @@ pub(super) fn validator(settings: &Settings) -> Option<(u32, u32)> {
     Some((user, unprivileged(&settings.proxy_gids).unwrap_or(user)))
 }
 
-fn from_flags(flags: &[String], env: &BTreeMap<String, String>) -> Result<knobs::Flags, Usage> {
+/// What an init container is told, as settings.
+pub(crate) fn from_flags(flags: &[String], env: &BTreeMap<String, String>) -> Result<knobs::Flags, Usage> {
     let around = Surroundings {
         // A pod's resolvers are not known before it runs, so that all are captured, as the field's plugins do.
         env: &|name| if name == "CAPTURE_ALL_DNS" { Some("true".to_owned()) } else { env.get(name).cloned() },

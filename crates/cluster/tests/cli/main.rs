@@ -1,5 +1,6 @@
 //! The command line for people: the built program, what it prints in both languages, and its exit status.
 
+mod afar;
 mod cluster;
 mod codes;
 mod manual;

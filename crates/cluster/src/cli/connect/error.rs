@@ -1,6 +1,7 @@
 //! Why a cluster did not answer as was hoped: the act, the cause, the way out, and the code.
 
 use super::chain;
+use crate::args::output::Lang;
 use crate::codes::Code;
 use kube::core::Status;
 use std::fmt;
@@ -88,6 +89,51 @@ impl Error {
             Error::Conflict { .. } => Some(Code::FieldConflict),
             Error::Invalid { .. } => Some(Code::SpecRefused),
             Error::Absent { .. } | Error::Other { .. } => None,
+        }
+    }
+}
+
+impl Error {
+    /// The same in a language. What the server said stays as it said it.
+    pub(crate) fn say(&self, lang: Lang) -> String {
+        match (lang, self.code()) {
+            (Lang::En, _) => self.to_string(),
+            (Lang::Zh, None) => self.chinese(),
+            (Lang::Zh, Some(code)) => format!("{} ({code})", self.chinese()),
+        }
+    }
+
+    fn chinese(&self) -> String {
+        match self {
+            Error::NoConfig => {
+                "没有 kubeconfig:用 --kubeconfig 或 KUBECONFIG 指定,或在带有服务账号的 Pod 中运行".to_owned()
+            }
+            Error::Config(why) => format!("kubeconfig 无法使用:{why}"),
+            Error::Unreachable { act, server, why } => {
+                format!("无法完成 {act}:连接不上 API 服务器 {server}:{why};请检查 --context 与 --kubeconfig")
+            }
+            Error::Slow { act, server, seconds } => {
+                format!(
+                    "无法完成 {act}:API 服务器 {server} 在 {seconds} 秒内没有应答;请检查 --request-timeout"
+                )
+            }
+            Error::Unknown { act, server } => {
+                format!("无法完成 {act}:API 服务器 {server} 不认识请求者;请更新 kubeconfig 中的凭据")
+            }
+            Error::Forbidden { act, why } => {
+                format!("无法完成 {act}:没有权限:{why};请申请该权限,或换用其他 --context")
+            }
+            Error::NotInstalled { act } => {
+                format!("无法完成 {act}:集群不认识该类型;用 `millrace print crd | kubectl apply -f -` 安装")
+            }
+            Error::Absent { act } => format!("无法完成 {act}:不存在"),
+            Error::Conflict { act, fields } => {
+                let owned = |(field, owner): &(String, String)| format!("{field} 由 {owner} 管理");
+                let fields: Vec<String> = fields.iter().map(owned).collect();
+                format!("无法完成 {act}:{};请在那里修改,或用 --force-conflicts 接管", fields.join(","))
+            }
+            Error::Invalid { act, why } => format!("无法完成 {act}:不被接受:{}", why.join(";")),
+            Error::Other { act, why } => format!("无法完成 {act}:{why}"),
         }
     }
 }

@@ -41,18 +41,16 @@ const MOST_REMARKS: usize = 1000;
 impl Plan {
     /// Takes a pod in.
     pub(crate) fn look(&mut self, pod: &Value, wishes: &Wishes) {
-        let Some(before) = mechanism(pod) else {
+        let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let (namespace, name) = (text("namespace"), text("name"));
+        let Some(Next { before, after, same, remarks }) = next(pod, &namespace, wishes) else {
             self.outside += 1;
             return;
         };
-        let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
-        let (namespace, name) = (text("namespace"), text("name"));
-        let (admitted, remarks) = again(pod, &namespace, wishes);
-        let after = after(before, pod, &admitted, wishes);
         let room = MOST_REMARKS.saturating_sub(self.remarks.len());
         let named = remarks.into_iter().take(room);
         self.remarks.extend(named.map(|(code, words)| (format!("{namespace}/{name}"), code, words)));
-        if is_same(before, after) && stamps_agree(pod, &admitted, after) {
+        if same {
             self.same += 1;
             return;
         }
@@ -64,6 +62,28 @@ impl Plan {
         self.changes.sort_by(|one, other| (&one.namespace, &one.pod).cmp(&(&other.namespace, &other.pod)));
         self.remarks.sort();
     }
+}
+
+/// What becomes of one pod of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    /// Who redirects it now.
+    pub(crate) before: Mechanism,
+    /// Who would, once it is made anew.
+    pub(crate) after: Mechanism,
+    /// Whether nothing of it changes, its settings included.
+    pub(crate) same: bool,
+    /// What is to be known of it.
+    pub(crate) remarks: Vec<(Code, String)>,
+}
+
+/// What becomes of a pod when it is made anew; nothing is to be said of one outside the mesh.
+pub(crate) fn next(pod: &Value, namespace: &str, wishes: &Wishes) -> Option<Next> {
+    let before = mechanism(pod)?;
+    let (admitted, remarks) = again(pod, namespace, wishes);
+    let after = after(before, pod, &admitted, wishes);
+    let same = is_same(before, after) && stamps_agree(pod, &admitted, after);
+    Some(Next { before, after, same, remarks })
 }
 
 /// The pod as it would be admitted anew, and what would be said about it. Nobody makes a pod with a stamp.

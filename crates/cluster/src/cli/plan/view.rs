@@ -34,13 +34,13 @@ pub(super) fn write(
             );
             let after = match change.before == change.after {
                 true => style.say("CNI, other settings", "CNI,设置不同"),
-                false => name(change.after),
+                false => change.after.words(),
             };
             vec![
                 change.namespace.clone(),
                 change.pod.clone(),
                 workload,
-                name(change.before).to_owned(),
+                change.before.words().to_owned(),
                 after.to_owned(),
             ]
         });
@@ -63,7 +63,7 @@ fn summary(plan: &Plan, style: Style) -> String {
     }
     let kinds: Vec<String> = kinds
         .iter()
-        .map(|((before, after), count)| format!("{count} {} → {}", name(*before), name(*after)))
+        .map(|((before, after), count)| format!("{count} {} → {}", before.words(), after.words()))
         .collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
     let (changes, same, outside) = (plan.changes.len(), plan.same, plan.outside);
@@ -77,15 +77,6 @@ fn summary(plan: &Plan, style: Style) -> String {
     }
 }
 
-fn name(mechanism: Mechanism) -> &'static str {
-    match mechanism {
-        Mechanism::Cni => "CNI",
-        Mechanism::InitContainer => "istio-init",
-        Mechanism::Kept => "istio-init (kept)",
-        Mechanism::None => "nobody",
-    }
-}
-
 /// The same for programs.
 pub(super) fn value(plan: &Plan, live: &Value, proposed: &Value) -> Value {
     let changes = plan.changes.iter().map(|change| {
@@ -93,8 +84,8 @@ pub(super) fn value(plan: &Plan, live: &Value, proposed: &Value) -> Value {
             "namespace": change.namespace,
             "pod": change.pod,
             "workload": change.workload.as_ref().map(|(kind, name)| json!({ "kind": kind, "name": name })),
-            "before": name(change.before),
-            "after": name(change.after),
+            "before": change.before.words(),
+            "after": change.after.words(),
         })
     });
     let remarks = plan.remarks.iter();

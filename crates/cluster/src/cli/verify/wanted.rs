@@ -1,7 +1,7 @@
 //! What a namespace is to be verified against: what the arguments say, else the record of its attachment.
 
-use super::super::source;
-use crate::args::Verify;
+use super::super::{source, stated};
+use crate::args::pod::Verify;
 use anyhow::{Result, bail};
 use millrace_core::record::Record;
 use millrace_core::settings::{Families, Interface, Settings};
@@ -26,7 +26,7 @@ pub(super) struct Wanted {
 pub(super) fn of(args: &Verify, netns: &NetNs) -> Result<Wanted> {
     let eth0 = || Interface::new("eth0").expect("eth0 is a name");
     if source::is_given(&args.source) {
-        let (settings, complaints) = source::settings(&args.source)?;
+        let (settings, complaints) = stated::settings(&args.source, &args.reach)?;
         if let Some(complaint) = complaints.iter().find(|complaint| complaint.fatal) {
             bail!("{complaint}");
         }

@@ -1,11 +1,12 @@
-//! `millrace print`: what installs the agent, as manifests, as a chart or as a tree for Kustomize, all from `print/objects`;
-//! and the definitions of the custom resources.
+//! `millrace print`: what installs the agent, from `print/objects`, and the controller, from `print/controller`, as manifests, as
+//! charts and as a tree for Kustomize; and the definitions of the custom resources.
 //!
 //! What is printed is decided by pure functions of the flags; only here is anything written, and only below the folder named.
 
 mod chart;
 mod comments;
 mod config;
+pub(crate) mod controller;
 mod crd;
 mod daemonset;
 mod kustomize;
@@ -39,10 +40,17 @@ pub(crate) fn run(args: &Print, out: &mut dyn Write) -> Result<Outcome> {
             let jobs = objects::uninstall(&words(&args.variant), &args.node);
             out.write_all(manifests(&jobs).as_bytes())?;
         }
+        What::Controller(args) => {
+            let words = controller::Words::plain(args.image.as_deref());
+            out.write_all(manifests(&controller::objects(&words)).as_bytes())?;
+        }
         What::Crd => out.write_all(crd::file().as_bytes())?,
         What::Config(args) => return config::of_file(&args.file, out),
-        What::Chart(Folder { output }) => write_all(output, &chart::files(), out)?,
-        What::Kustomize(Folder { output }) => write_all(output, &kustomize::files(), out)?,
+        What::Chart(args) if args.controller => {
+            write_all(&args.folder.output, &controller::chart::files(), out)?
+        }
+        What::Chart(args) => write_all(&args.folder.output, &chart::files(), out)?,
+        What::Kustomize(Folder { output }) => write_all(output, &kustomize(), out)?,
     }
     Ok(Outcome::Well)
 }
@@ -51,8 +59,18 @@ fn words(variant: &Variant) -> Words {
     objects::plain(variant.profile, variant.platform, variant.image.as_deref())
 }
 
+/// The tree for Kustomize: the agents' base and overlays, and the controller.
+fn kustomize() -> Files {
+    let controller = below("controller", controller::files());
+    kustomize::files().into_iter().chain(controller).collect()
+}
+
+fn below(folder: &str, files: Files) -> Files {
+    files.into_iter().map(|(name, text)| (format!("{folder}/{name}"), text)).collect()
+}
+
 fn manifests(objects: &[Object]) -> String {
-    let texts = objects.iter().map(|object| yaml::write(&yaml::Node::of(&object.tree), object.kind()));
+    let texts = objects.iter().map(|object| yaml::write(&yaml::Node::of(&object.tree), &object.place()));
     texts.collect::<Vec<_>>().join("---\n")
 }
 
@@ -76,10 +94,10 @@ mod tests {
     #[test]
     fn golden_files_of_deploy() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
-        let kustomize = kustomize::files().into_iter();
-        let chart = chart::files().into_iter().map(|(name, text)| (format!("chart/millrace/{name}"), text));
+        let charts = below("chart/millrace", chart::files()).into_iter();
+        let charts = charts.chain(below("chart/millrace-controller", controller::chart::files()));
         let crd = std::iter::once(("crd.yaml".to_owned(), crd::file()));
-        let files: Files = kustomize.chain(chart).chain(crd).collect();
+        let files: Files = kustomize().into_iter().chain(charts).chain(crd).collect();
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             let _ = std::fs::remove_dir_all(&root);
             write_all(&root, &files, &mut std::io::sink()).expect("deploy/ is writable");

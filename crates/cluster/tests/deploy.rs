@@ -31,6 +31,7 @@ fn kustomize_makes_of_every_overlay_what_manifests_prints() {
         objects(&done(Command::new(&kubectl).arg("kustomize").arg(folder), ""))
     };
     assert_eq!(build("base"), printed("zero", "kubeadm"), "the base");
+    assert_eq!(build("controller"), printed_by(&["controller"]), "the controller");
     for (profile, platform) in variants() {
         let suffix = if profile == "audit" { "-audit" } else { "" };
         let overlay = format!("overlays/{platform}{suffix}");
@@ -42,18 +43,48 @@ fn kustomize_makes_of_every_overlay_what_manifests_prints() {
 fn helm_makes_of_the_chart_what_manifests_prints() {
     let name = "helm_makes_of_the_chart_what_manifests_prints";
     let values = |(profile, platform): (&str, &str)| json!({ "profile": profile, "platform": platform });
-    let Some(found) = helm(name, variants().map(values).collect()) else { return };
-    let (lint, texts) = found.split_last().expect("lint comes last");
-    assert_eq!(lint["errors"], json!([]), "{lint}");
+    let Some(texts) = helm(name, "millrace", variants().map(values).collect()) else { return };
     for (text, (profile, platform)) in texts.iter().zip(variants()) {
         let text = text.as_str().unwrap_or_else(|| panic!("{profile} {platform}: {text}"));
-        let mut expected = printed(profile, platform);
-        assert!(expected.remove("Namespace/millrace-system").is_some(), "Helm makes the namespace");
-        let known = |objects: Objects| objects.into_iter().map(|(key, object)| (key, without_marks(object)));
-        let (found, expected): (Objects, Objects) =
-            (known(objects(text)).collect(), known(expected).collect());
-        assert_eq!(found, expected, "{profile} {platform}");
+        is_as_printed(text, printed(profile, platform), &format!("{profile} {platform}"));
     }
+}
+
+/// Without definitions, which Helm installs by itself, and without the namespace, which it makes.
+fn is_as_printed(text: &str, mut expected: Objects, what: &str) {
+    assert!(expected.remove("Namespace/millrace-system").is_some(), "Helm makes the namespace");
+    let known = |objects: Objects| -> Objects {
+        let theirs = objects.into_iter().filter(|(key, _)| !key.starts_with("CustomResourceDefinition/"));
+        theirs.map(|(key, object)| (key, without_marks(object))).collect()
+    };
+    assert_eq!(known(objects(text)), known(expected), "{what}");
+}
+
+#[test]
+fn helm_makes_of_the_controllers_chart_what_print_prints() {
+    let name = "helm_makes_of_the_controllers_chart_what_print_prints";
+    let values = vec![
+        json!({}),
+        json!({ "replicas": 1, "networkPolicy": { "enabled": false }, "extraArgs": ["--lease-seconds=30"] }),
+        json!({ "replicas": 0 }),
+    ];
+    let Some(found) = helm(name, "millrace-controller", values) else { return };
+    let texts: Vec<&str> = found.iter().filter_map(Value::as_str).collect();
+    assert_eq!(texts.len(), 2, "taken: {found:#?}");
+    is_as_printed(texts[0], printed_by(&["controller"]), "the controller");
+    let other = objects(texts[1]);
+    assert!(!other.contains_key("NetworkPolicy/millrace-controller"), "{}", texts[1]);
+    let spec = &other["Deployment/millrace-controller"]["spec"];
+    let container = &spec["template"]["spec"]["containers"][0];
+    let args = json!([
+        "controller",
+        format!("--image={}", container["image"].as_str().unwrap_or_default()),
+        "--lease-seconds=30"
+    ]);
+    assert_eq!((&spec["replicas"], &container["args"]), (&json!(1), &args));
+    let crds = root().join("deploy/chart/millrace-controller/crds/crd.yaml");
+    let crds = std::fs::read_to_string(crds).expect("the chart has definitions");
+    assert_eq!(objects(&crds), printed_by(&["crd"]));
 }
 
 #[test]
@@ -81,7 +112,9 @@ fn helm_takes_what_the_schema_allows_and_nothing_else() {
         "networkPolicy": { "enabled": false },
     });
     let all = refused.iter().cloned().chain([taken]).collect();
-    let Some(found) = helm("helm_takes_what_the_schema_allows_and_nothing_else", all) else { return };
+    let Some(found) = helm("helm_takes_what_the_schema_allows_and_nothing_else", "millrace", all) else {
+        return;
+    };
     for (values, found) in refused.iter().zip(&found) {
         assert!(found["error"].is_string(), "taken: {values}");
     }
@@ -372,15 +405,21 @@ fn config(config_map: &Value) -> Value {
     serde_saphyr::from_str(text).expect("the agent's file is YAML")
 }
 
-fn helm(name: &str, values: Vec<Value>) -> Option<Vec<Value>> {
+/// What Helm makes of a chart of ours with each of these values; the chart itself must be without fault.
+fn helm(name: &str, chart: &str, values: Vec<Value>) -> Option<Vec<Value>> {
     let Some(python) = given("MILLRACE_HELM") else {
         absent::not_run(name, "Helm's library", "MILLRACE_HELM=$(scripts/helm)");
         return None;
     };
     let mut render = Command::new(python);
-    render.arg(root().join("crates/cluster/tests/deploy/helm.py")).arg(root().join("deploy/chart/millrace"));
+    render
+        .arg(root().join("crates/cluster/tests/deploy/helm.py"))
+        .arg(root().join("deploy/chart").join(chart));
     let found = done(&mut render, &Value::from(values).to_string());
-    Some(serde_json::from_str(&found).expect("helm.py prints JSON"))
+    let mut found: Vec<Value> = serde_json::from_str(&found).expect("helm.py prints JSON");
+    let lint = found.pop().expect("lint comes last");
+    assert_eq!(lint["errors"], json!([]), "{lint}");
+    Some(found)
 }
 
 fn variants() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -4,6 +4,7 @@
 //! `KUBEBUILDER_ASSETS`. Everything is in a temporary folder, and nothing outlives the test, not even one that is killed:
 //! the servers die with the thread that holds them, and a janitor at the end of a pipe removes the folder.
 
+pub mod asked;
 pub(crate) mod held;
 mod identity;
 mod store;
@@ -46,6 +47,8 @@ pub struct Apiserver {
 pub(crate) enum Kind {
     /// kube-apiserver.
     Whole,
+    /// The same, but more is forbidden, and who asked for what is written down.
+    Strict,
     /// The part of one that serves custom resources; see `crdserver`.
     Custom,
 }
@@ -53,7 +56,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn program(self) -> &'static str {
         match self {
-            Kind::Whole => "kube-apiserver",
+            Kind::Whole | Kind::Strict => "kube-apiserver",
             Kind::Custom => "crdserver",
         }
     }
@@ -63,6 +66,12 @@ impl Apiserver {
     /// Starts one and waits until it is ready. `None` after saying that `test` is not run where a program is missing.
     pub fn start(test: &str) -> Option<Apiserver> {
         Apiserver::of(Kind::Whole, test)
+    }
+
+    /// One that forbids what some clusters forbid beside (OpenShift's: to name an owner that one may not finalize), and writes
+    /// down who asked for what; see [`asked::by`].
+    pub fn strict(test: &str) -> Option<Apiserver> {
+        Apiserver::of(Kind::Strict, test)
     }
 
     pub(crate) fn of(kind: Kind, test: &str) -> Option<Apiserver> {
@@ -255,6 +264,10 @@ impl Apiserver {
             // Nobody makes a namespace's account "default", which it wants every pod to have.
             "--disable-admission-plugins=ServiceAccount",
         ]);
+        if self.kind == Kind::Strict {
+            command.arg("--enable-admission-plugins=OwnerReferencesPermissionEnforcement");
+            command.args(asked::flags(&self.folder));
+        }
         command
     }
 

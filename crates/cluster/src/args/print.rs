@@ -4,7 +4,7 @@ pub(crate) use crate::api::platform::Platform;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// Print what installs the node agent: manifests, a chart, or a tree for Kustomize.
+/// Print what installs the controller, or the node agent alone: manifests, a chart, or a tree for Kustomize.
 #[derive(Debug, Args)]
 pub(crate) struct Print {
     #[command(subcommand)]
@@ -14,8 +14,9 @@ pub(crate) struct Print {
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
     Manifests(Manifests),
+    Controller(Controller),
     Uninstall(Uninstall),
-    Chart(Folder),
+    Chart(Chart),
     Kustomize(Folder),
     Config(Config),
     /// Print the CustomResourceDefinitions of MeshCNI and MeshCNINode, for kubectl apply.
@@ -27,6 +28,14 @@ pub(crate) enum What {
 pub(crate) struct Manifests {
     #[command(flatten)]
     pub(crate) variant: Variant,
+}
+
+/// Print everything that runs the controller, for kubectl apply; it makes the agents itself, as the MeshCNI says.
+#[derive(Debug, Args)]
+pub(crate) struct Controller {
+    /// The image of the controller and of its agents; without it the one that `make image` makes.
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
 }
 
 /// Print a Job for each node that takes everything of ours off it; delete the DaemonSet first.
@@ -45,6 +54,16 @@ pub(crate) struct Config {
     /// The MeshCNI, YAML or JSON; - for standard input.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+/// Write a Helm chart: of the agent alone, or of the controller.
+#[derive(Debug, Args)]
+pub(crate) struct Chart {
+    /// The controller's.
+    #[arg(long)]
+    pub(crate) controller: bool,
+    #[command(flatten)]
+    pub(crate) folder: Folder,
 }
 
 /// Write a folder, which is made when it is not there. Files of other names in it are left alone.

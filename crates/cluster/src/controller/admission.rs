@@ -12,6 +12,7 @@ use super::transition::Wanted;
 use crate::api::mesh::MeshCNI;
 use crate::api::status::State;
 use crate::http;
+use crate::print::words::WEBHOOK;
 use crate::webhook::certs::{Certs, make, rotate, secret};
 use crate::webhook::metrics::Metrics as Admitted;
 use crate::webhook::serve::{Admission, LIMITS, serve};
@@ -37,7 +38,7 @@ const DOUBT: Duration = Duration::from_secs(20);
 /// How often the certificates are looked at.
 const LOOK: Duration = Duration::from_secs(60);
 /// The Secret of the certificates.
-const SECRET: &str = "millrace-webhook";
+const SECRET: &str = WEBHOOK;
 
 /// What a replica's webhook is told.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use crate::api::mesh::{AuditPolicy, MeshCNISpec, WebhookFailurePolicy};
 use crate::api::platform::Platform;
 use crate::args::print::Profile;
 use crate::print::objects;
-use crate::print::words::{AGENT, Words};
+use crate::print::words::{AGENT, CONTROLLER, MUTATING, WEBHOOK, Words};
 use crate::webhook::serve::PATH;
 use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
@@ -59,13 +59,11 @@ pub(crate) struct Key {
 }
 
 /// Who we are, to whoever asks for an object's fields or its label.
-pub(crate) const MANAGER: &str = "millrace-controller";
+pub(crate) const MANAGER: &str = CONTROLLER;
 /// The label that tells our objects from others'.
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label that tells the groups' agents apart.
 const GROUP: &str = "millrace.dev/group";
-/// The Service of the webhook.
-pub(crate) const WEBHOOK: &str = "millrace-webhook";
 /// The annotation with the revision that a DaemonSet was made of.
 pub(crate) const REVISION: &str = "millrace.dev/revision";
 
@@ -122,8 +120,8 @@ pub(crate) fn namespace(home: &Home, release: &Release) -> Value {
     all.find(|tree| tree["kind"] == "Namespace").expect("print makes a namespace")
 }
 
-/// What has pods admitted by us. Its name is the last in order, so that injectors were at a pod before.
-pub(crate) fn admission(home: &Home, spec: &MeshCNISpec, endpoint: &Endpoint) -> Vec<Value> {
+/// What has pods admitted by us.
+pub(crate) fn admission(home: &Home, spec: &MeshCNISpec, endpoint: &Endpoint) -> Value {
     let mut client = match &endpoint.url {
         Some(url) => json!({ "url": url }),
         None => json!({
@@ -136,10 +134,10 @@ pub(crate) fn admission(home: &Home, spec: &MeshCNISpec, endpoint: &Endpoint) ->
         WebhookFailurePolicy::Ignore => "Ignore",
         WebhookFailurePolicy::Fail => "Fail",
     };
-    let mut all = vec![json!({
+    let mut tree = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
-        "metadata": { "name": "zz-millrace" },
+        "metadata": { "name": MUTATING },
         "webhooks": [{
             "name": "pods.millrace.dev",
             "admissionReviewVersions": ["v1"],
@@ -157,22 +155,9 @@ pub(crate) fn admission(home: &Home, spec: &MeshCNISpec, endpoint: &Endpoint) ->
             "sideEffects": "None",
             "timeoutSeconds": 5,
         }],
-    })];
-    if endpoint.url.is_none() {
-        let names =
-            json!({ "app.kubernetes.io/name": "millrace", "app.kubernetes.io/component": "controller" });
-        all.push(json!({
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": { "name": WEBHOOK, "namespace": home.namespace },
-            "spec": {
-                "selector": names,
-                "ports": [{ "name": "webhook", "port": 443, "protocol": "TCP", "targetPort": "webhook" }],
-            },
-        }));
-    }
-    all.iter_mut().for_each(|tree| sign(tree, home));
-    all
+    });
+    sign(&mut tree, home);
+    tree
 }
 
 /// Where an object is.

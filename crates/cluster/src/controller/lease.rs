@@ -3,6 +3,7 @@
 //! Another's claim ends when it was not renewed for its duration by our own clock since we saw it, so that clocks need not
 //! agree and may jump. Whoever cannot renew in time stops before another may begin.
 
+use crate::print::words::CONTROLLER;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
@@ -12,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The Lease's name.
-const NAME: &str = "millrace-controller";
+const NAME: &str = CONTROLLER;
 
 /// A claim on the Lease.
 #[derive(Debug)]

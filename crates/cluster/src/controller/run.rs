@@ -3,7 +3,6 @@
 //! Being told to stop changes nothing in the cluster but who acts there.
 
 use super::admission::{Told, Webhook};
-use super::children::WEBHOOK;
 use super::lease::Claim;
 use super::metrics::Metrics;
 use super::pages::{Health, router};
@@ -13,7 +12,7 @@ use super::world::Shared;
 use crate::agent::client::{Access, Link};
 use crate::args::controller::Controller;
 use crate::http::{self, Limits};
-use crate::print::words::{REPOSITORY, VERSION};
+use crate::print::words::{self, WEBHOOK};
 use crate::telemetry;
 use crate::webhook::metrics::Metrics as Admitted;
 use anyhow::{Context, Result};
@@ -38,7 +37,7 @@ pub(super) fn run(args: &Controller, identity: String, namespace: String) -> Res
 }
 
 async fn live(args: &Controller, identity: String, namespace: String) -> Result<()> {
-    let image = args.image.clone().unwrap_or_else(|| format!("{REPOSITORY}:{VERSION}"));
+    let image = words::image(args.image.as_deref());
     let stop = telemetry::stop()?;
     let admitted = Admitted::default();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), &admitted);

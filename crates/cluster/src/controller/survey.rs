@@ -27,12 +27,11 @@ pub(crate) async fn read(client: &Client, metrics: &Metrics) -> Facts {
     let injects =
         webhooks.map(|all| all.iter().any(|webhook| webhook.name_any().contains("sidecar-injector")));
     let planes: Vec<Deployment> = list(client, metrics, "app=istiod").await.unwrap_or_default();
-    let spaces: Vec<&str> = planes.iter().filter_map(|plane| plane.metadata.namespace.as_deref()).collect();
     let images = planes.iter().filter_map(|plane| plane.spec.as_ref()?.template.spec.as_ref());
     let images = images.flat_map(|pod| &pod.containers).filter_map(|container| container.image.clone());
     let mut injectors = Vec::new();
-    for space in &spaces {
-        injectors.extend(values(client, metrics, space).await);
+    for plane in &planes {
+        injectors.extend(values(client, metrics, plane).await);
     }
     Facts {
         server: version.map(|version| (version.major, version.minor)),
@@ -56,14 +55,12 @@ where
     ask(metrics, "list", what, api.list(&params)).await.ok().map(|list| list.items)
 }
 
-/// The values of the injectors of one control plane's namespace.
-async fn values(client: &Client, metrics: &Metrics, namespace: &str) -> Vec<String> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let params = ListParams::default().limit(MOST);
-    let all = ask(metrics, "list", || "ConfigMaps".to_owned(), api.list(&params)).await;
-    let all = all.map(|list| list.items).unwrap_or_default().into_iter();
-    let injectors = all.filter(|map| map.name_any().starts_with("istio-sidecar-injector"));
-    injectors.filter_map(|map| map.data?.remove("values")).collect()
+/// The values of one control plane's injector, which is named by its revision: nothing else there is any business of ours.
+async fn values(client: &Client, metrics: &Metrics, plane: &Deployment) -> Option<String> {
+    let revision = plane.labels().get("istio.io/rev").filter(|revision| *revision != "default");
+    let revision = revision.map(|revision| format!("-{revision}")).unwrap_or_default();
+    let name = format!("istio-sidecar-injector{revision}");
+    config(client, metrics, &plane.namespace()?, &name).await?.remove("values")
 }
 
 async fn config(

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// The kinds of our objects, beside Jobs: group, version, kind, plural.
-pub(crate) const KINDS: [(&str, &str, &str, &str); 9] = [
+pub(crate) const KINDS: [(&str, &str, &str, &str); 8] = [
     ("", "v1", "ServiceAccount", "serviceaccounts"),
     ("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles"),
     ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings"),
@@ -29,7 +29,6 @@ pub(crate) const KINDS: [(&str, &str, &str, &str); 9] = [
     ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
     ("", "v1", "ResourceQuota", "resourcequotas"),
     ("apps", "v1", "DaemonSet", "daemonsets"),
-    ("", "v1", "Service", "services"),
     ("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
 ];
 /// What is listed before anything is decided, beside our own kinds.
@@ -66,10 +65,19 @@ pub(crate) fn start(tasks: &mut JoinSet<()>, client: &Client, home: &str, shared
     tasks.spawn(follow("jobs", jobs, ours(), go(shared), World::job));
     tasks.spawn(pods(client.clone(), home.to_owned(), go(shared)));
     for (.., kind, _) in KINDS {
-        let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &resource(kind));
+        // Ours are at home, and elsewhere we have no business to look.
+        let api: Api<PartialObjectMeta<DynamicObject>> = match is_of_cluster(kind) {
+            true => Api::all_with(client.clone(), &resource(kind)),
+            false => Api::namespaced_with(client.clone(), home, &resource(kind)),
+        };
         let feed = move |world: &mut World, event| world.child(kind, event);
         tasks.spawn(follow(kind, api, ours(), go(shared), feed));
     }
+}
+
+/// Of the kinds of our objects.
+fn is_of_cluster(kind: &str) -> bool {
+    matches!(kind, "ClusterRole" | "ClusterRoleBinding" | "MutatingWebhookConfiguration")
 }
 
 /// Watches the MeshCNI, which every replica does.

@@ -13,27 +13,43 @@ use crate::args::print::{Platform, Profile};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// The namespace, as Helm names it.
+pub(super) const NAMESPACE: &str = "{{ .Release.Namespace }}";
+/// The image, as values name it.
+pub(super) const IMAGE: &str = "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}\
+                                {{ with .Values.image.digest }}@{{ . }}{{ end }}";
+
 /// The chart's files.
 pub(crate) fn files() -> Files {
     let mut files = Files::new();
+    let about =
+        "The node agent of Millrace, a CNI that leads a pod's traffic to its sidecar from outside the pod";
+    files.insert("Chart.yaml".into(), chart("millrace", about));
+    files.insert("values.yaml".into(), values::values(values::settings()));
+    files.insert("values.schema.json".into(), values::schema(values::settings()));
+    files.insert("templates/_helpers.tpl".into(), helpers());
+    files.extend(made(templates()));
+    files
+}
+
+/// `Chart.yaml`.
+pub(super) fn chart(name: &str, about: &str) -> String {
     let about = json!({
         "apiVersion": "v2",
-        "name": "millrace",
-        "description": "The node agent of Millrace, a CNI that leads a pod's traffic to its sidecar from outside the pod",
+        "name": name,
+        "description": about,
         "type": "application",
         "version": VERSION,
         "appVersion": VERSION,
         "kubeVersion": ">= 1.25.0-0",
     });
-    let made = format!("# {}\n", super::MADE);
-    files.insert("Chart.yaml".into(), made.clone() + &yaml::write(&Node::of(&about), "Chart"));
-    files.insert("values.yaml".into(), values::values());
-    files.insert("values.schema.json".into(), values::schema());
-    files.insert("templates/_helpers.tpl".into(), helpers());
-    for (name, text) in templates() {
-        files.insert(format!("templates/{name}.yaml"), made.clone() + &text);
-    }
-    files
+    format!("# {}\n{}", super::MADE, yaml::write(&Node::of(&about), "Chart"))
+}
+
+/// Templates as files.
+pub(super) fn made(templates: BTreeMap<&'static str, String>) -> Files {
+    let file = |(name, text)| (format!("templates/{name}.yaml"), format!("# {}\n{text}", super::MADE));
+    templates.into_iter().map(file).collect()
 }
 
 /// The text of each template.
@@ -43,19 +59,15 @@ fn templates() -> BTreeMap<&'static str, String> {
     let (zero, audit) = (variant(Profile::Zero), variant(Profile::Audit));
     let mut texts = BTreeMap::new();
     for (zero, audit) in zero.iter().zip(&audit).filter(|(object, _)| object.kind() != "Namespace") {
-        let text = yaml::write(&Node::merge(&zero.tree, &audit.tree), zero.kind());
-        let whole: &mut String = texts.entry(zero.file).or_default();
-        if !whole.is_empty() {
-            whole.push_str("---\n");
-        }
-        whole.push_str(&text);
+        let text = yaml::write(&Node::merge(&zero.tree, &audit.tree), &zero.place());
+        add(texts.entry(zero.file).or_default(), &text);
     }
     if let Some(text) = texts.get_mut("networkpolicy") {
         *text = only(".Values.networkPolicy.enabled", text);
     }
     for platform in Platform::ALL {
         for object in extras(&words(), platform).into_iter().map(adapt) {
-            let text = yaml::write(&Node::of(&object.tree), object.kind());
+            let text = yaml::write(&Node::of(&object.tree), &object.place());
             let condition = format!("eq .Values.platform {:?}", platform.name());
             texts.insert(object.file, only(&condition, &text));
         }
@@ -63,15 +75,23 @@ fn templates() -> BTreeMap<&'static str, String> {
     texts
 }
 
-fn only(condition: &str, text: &str) -> String {
+/// Adds an object to a file.
+pub(super) fn add(file: &mut String, text: &str) {
+    if !file.is_empty() {
+        file.push_str("---\n");
+    }
+    file.push_str(text);
+}
+
+/// A text that is there under a condition.
+pub(super) fn only(condition: &str, text: &str) -> String {
     format!("{{{{- if {condition} }}}}\n{text}{{{{- end }}}}\n")
 }
 
 fn words() -> Words {
-    let include = |name: &str| format!("{{{{ include \"millrace.{name}\" . }}}}");
     Words {
         image: include("image"),
-        namespace: "{{ .Release.Namespace }}".into(),
+        namespace: NAMESPACE.into(),
         conf_dir: include("confDir"),
         bin_dir: include("binDir"),
         runtime_dir: include("runtimeDir"),
@@ -79,20 +99,46 @@ fn words() -> Words {
     }
 }
 
+/// What the other names of a template stand for.
+pub(super) fn include(name: &str) -> String {
+    format!("{{{{ include \"millrace.{name}\" . }}}}")
+}
+
 /// What values may change in an object.
 fn adapt(mut object: Object) -> Object {
-    let tree = &mut object.tree;
-    if let Some(labels) = tree.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
-        labels.insert("app.kubernetes.io/managed-by".into(), "{{ .Release.Service }}".into());
-        labels.insert("helm.sh/chart".into(), "{{ .Chart.Name }}-{{ .Chart.Version }}".into());
-    }
+    label(&mut object.tree);
     if object.kind() == "DaemonSet" {
-        adapt_pod(&mut object.tree["spec"]["template"]);
+        adapt_agent(&mut object.tree["spec"]["template"]);
     }
     object
 }
 
-fn adapt_pod(template: &mut Value) {
+/// The labels that Helm's own objects have.
+pub(super) fn label(tree: &mut Value) {
+    if let Some(labels) = tree.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.insert("app.kubernetes.io/managed-by".into(), "{{ .Release.Service }}".into());
+        labels.insert("helm.sh/chart".into(), "{{ .Chart.Name }}-{{ .Chart.Version }}".into());
+    }
+}
+
+fn adapt_agent(template: &mut Value) {
+    adapt_pod(template);
+    let args = &mut template["spec"]["containers"][0]["args"];
+    let ours = args.as_array().cloned().unwrap_or_default();
+    let ours: Vec<String> = ours.iter().filter(|arg| !is_metrics(arg)).map(Value::to_string).collect();
+    let address = "(printf \"--metrics-address=%s\" .Values.metrics.address)";
+    *args = with_extra_args(&format!("{} {address}", ours.join(" ")));
+    template["metadata"]["annotations"]["prometheus.io/port"] =
+        "{{ .Values.metrics.address | splitList \":\" | last | quote }}".into();
+}
+
+/// Arguments, and those that a user adds.
+pub(super) fn with_extra_args(ours: &str) -> Value {
+    format!("{{{{ concat (list {ours}) .Values.extraArgs | toJson }}}}").into()
+}
+
+/// What values may change in a pod of any chart of ours.
+pub(super) fn adapt_pod(template: &mut Value) {
     let tree = |value: &str| Value::from(format!("{{{{- toYaml .Values.{value} | nindent {DEPTH} }}}}"));
     let maybe = |value: &str| {
         Value::from(format!(
@@ -111,18 +157,9 @@ fn adapt_pod(template: &mut Value) {
     pod["{{secrets"] = maybe("imagePullSecrets");
     pod["{{affinity"] = maybe("affinity");
     let container = &mut pod["containers"][0];
-    let args = container["args"].as_array().cloned().unwrap_or_default();
-    let ours: Vec<String> = args.iter().filter(|arg| !is_metrics(arg)).map(Value::to_string).collect();
-    container["args"] = format!(
-        "{{{{ concat (list {} (printf \"--metrics-address=%s\" .Values.metrics.address)) .Values.extraArgs | toJson }}}}",
-        ours.join(" ")
-    )
-    .into();
     container["imagePullPolicy"] = "{{ .Values.image.pullPolicy }}".into();
     container["resources"] = tree("resources");
     let metadata = &mut template["metadata"];
-    metadata["annotations"]["prometheus.io/port"] =
-        "{{ .Values.metrics.address | splitList \":\" | last | quote }}".into();
     metadata["annotations"]["{{more"] = more("podAnnotations");
     metadata["labels"]["{{more"] = more("podLabels");
 }
@@ -147,19 +184,13 @@ fn helpers() -> String {
             }),
         );
     }
-    let mut define = |name: &str, body: &str| {
-        text.push_str(&format!("\n{{{{- define \"millrace.{name}\" -}}}}\n{body}\n{{{{- end }}}}\n"));
-    };
+    let mut define = |name: &str, body: &str| text.push_str(&define(name, body));
     define("platforms", &format!("{:#}", Value::Object(table)));
     for name in ["confDir", "binDir", "runtimeDir", "way"] {
         let platform = "(get (include \"millrace.platforms\" . | fromJson) .Values.platform)";
         define(name, &format!("{{{{ .Values.install.{name} | default (get {platform} {name:?}) }}}}"));
     }
-    define(
-        "image",
-        "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}\
-         {{ with .Values.image.digest }}@{{ . }}{{ end }}",
-    );
+    define("image", IMAGE);
     define("auditPolicy", &{
         let [zero, audit] = Profile::ALL.map(config::policy);
         format!(
@@ -168,6 +199,11 @@ fn helpers() -> String {
     });
     define("config", yaml::write(&Node::of(&config_of_values()), "Config").trim_end());
     text
+}
+
+/// A name for templates.
+pub(super) fn define(name: &str, body: &str) -> String {
+    format!("\n{{{{- define \"millrace.{name}\" -}}}}\n{body}\n{{{{- end }}}}\n")
 }
 
 /// The agent's configuration with expressions for values.

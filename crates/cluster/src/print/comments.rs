@@ -9,6 +9,9 @@ pub(crate) fn of(path: &str) -> impl Iterator<Item = &'static str> {
     found.into_iter().flat_map(|(_, text)| text.lines())
 }
 
+const QUOTA: &str = "GKE admits pods of this priority outside kube-system only where a quota names it.";
+const STARTUP: &str = "A minute to come up; the others begin when it has.";
+
 /// Places, each a kind with the names of the parts below it, and what is said there.
 pub(crate) const COMMENTS: &[(&str, &str)] = &[
     (
@@ -55,10 +58,7 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
         "No policy is about pods in the node's network, so none is about the agent. This one shuts off\n\
          whatever else ends up in this namespace: nothing else belongs here.",
     ),
-    (
-        "ResourceQuota/spec",
-        "GKE admits pods of this priority outside kube-system only where a quota names it.",
-    ),
+    ("ResourceQuota/spec", QUOTA),
     (
         "DaemonSet/spec/updateStrategy/rollingUpdate",
         "The new agent is up and in step before the old one goes. Declare no ports: two pods with the\n\
@@ -98,10 +98,7 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
         "No CPU limit: it is busiest when many pods start, and slowed down then they would all wait.\n\
          The budget is 24 MiB with 250 pods; the rest is room for a probe's process.",
     ),
-    (
-        "DaemonSet/spec/template/spec/containers/agent/startupProbe",
-        "A minute to come up; the others begin when it has.",
-    ),
+    ("DaemonSet/spec/template/spec/containers/agent/startupProbe", STARTUP),
     (
         "DaemonSet/spec/template/spec/containers/agent/livenessProbe",
         "Each pod's agent answers on a socket of its own, so during an upgrade both agents are seen apart.",
@@ -154,6 +151,121 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
         "Read only: which attachments still name our plugin, so that it is not taken from under them.",
     ),
     (
+        "controller/ServiceAccount/automountServiceAccountToken",
+        "Pods say so themselves when they want the token.",
+    ),
+    (
+        "controller/ClusterRole/rules/millrace.dev meshcnis get,list,watch",
+        "The switch: watched by whoever acts, asked for by each replica's webhook.",
+    ),
+    (
+        "controller/ClusterRole/rules/millrace.dev meshcnis,meshcnis/status patch",
+        "Its status, and the finalizer that keeps it until the nodes are clean; never its specification.",
+    ),
+    (
+        "controller/ClusterRole/rules/millrace.dev meshcnis/finalizers update",
+        "Objects that go with the MeshCNI name it as their owner, which some clusters (OpenShift) let only those\n\
+         do who may finalize it.",
+    ),
+    (
+        "controller/ClusterRole/rules/millrace.dev meshcninodes delete,list,watch",
+        "What agents report. The report of a node that was cleared is of a time before that.",
+    ),
+    (
+        "controller/ClusterRole/rules/ nodes get,list,patch,watch",
+        "The platform's label and the start-up taint; the condition is in the status. Agents may do neither.",
+    ),
+    (
+        "controller/ClusterRole/rules/ pods list,watch",
+        "Who redirects each pod; of each a few bytes are kept.",
+    ),
+    (
+        "controller/ClusterRole/rules/ pods/eviction create",
+        "A pod that can never start where it is. Disruption budgets hold; no pod is ever deleted.",
+    ),
+    ("controller/ClusterRole/rules/ events create", "What happens to the MeshCNI, for kubectl describe."),
+    (
+        "controller/ClusterRole/rules/ namespaces get,list",
+        "Its own, and those in which Pod Security would refuse istio-init.",
+    ),
+    (
+        "controller/ClusterRole/rules/ configmaps get",
+        "By name: Cilium's settings, and those of the injector of each revision of the mesh. (RBAC knows no\n\
+         beginning of a name, and which revisions there are is not known here.)",
+    ),
+    (
+        "controller/ClusterRole/rules/apps daemonsets,deployments list",
+        "Another mesh's CNI, and the control plane of this one: what is checked before anything is changed.",
+    ),
+    (
+        "controller/ClusterRole/rules/rbac.authorization.k8s.io clusterroles create,delete,get,patch",
+        "The agents' role. Neither escalate nor bind is granted for it, which together would be as good as\n\
+         cluster-admin: the controller holds whatever it grants, and can grant nothing else.",
+    ),
+    (
+        "controller/ClusterRole/rules/rbac.authorization.k8s.io clusterroles bind",
+        "On OpenShift agents are bound to this role, which is not held here. Elsewhere there is none.",
+    ),
+    (
+        "controller/ClusterRole/rules/admissionregistration.k8s.io mutatingwebhookconfigurations create,delete,get,patch",
+        "Has pods admitted by the webhook, from when all nodes serve to when no pod depends on them.",
+    ),
+    (
+        "controller/ClusterRole/rules/ pods get",
+        "From here on: held for no other reason than to be granted to agents.",
+    ),
+    (
+        "controller/Role/rules/coordination.k8s.io leases create",
+        "Of several replicas one acts. (What is created without an apply has no name that RBAC could tell.)",
+    ),
+    (
+        "controller/Role/rules/ secrets create",
+        "The webhook's own certificates, shared by all replicas. Nobody else's Secret can be read.",
+    ),
+    (
+        "controller/Role/rules/ configmaps,resourcequotas,serviceaccounts create,delete,get,list,patch,watch",
+        "What agents are made of. Whoever may make a DaemonSet here may run anything on every node: keep this\n\
+         namespace to Millrace.",
+    ),
+    ("controller/Role/rules/batch jobs create,delete,get,list,watch", "Each clears one node, at the end."),
+    (
+        "controller/Role/rules/apps controllerrevisions create,delete,list",
+        "What was wanted before, to go back to.",
+    ),
+    ("controller/ResourceQuota/spec", QUOTA),
+    (
+        "controller/NetworkPolicy/spec/ingress",
+        "The API server asks the webhook, from an address that no policy can name; the kubelet and whoever\n\
+         collects metrics ask the other port.",
+    ),
+    (
+        "controller/NetworkPolicy/spec/egress",
+        "The API server, whose address and port are not known here. Policies add up: without this one, that which\n\
+         shuts the agents' namespace would shut the controller in.",
+    ),
+    (
+        "controller/PodDisruptionBudget/spec/maxUnavailable",
+        "Holds for any number of replicas; of one alone, no drain would ever come to an end otherwise.",
+    ),
+    (
+        "controller/Deployment/spec/template/spec/dnsPolicy",
+        "It asks for no name, so it depends on no cluster DNS.",
+    ),
+    (
+        "controller/Deployment/spec/template/spec/priorityClassName",
+        "Without a controller nothing breaks, but nothing is converted, healed or changed either.",
+    ),
+    (
+        "controller/Deployment/spec/template/spec/tolerations",
+        "The start-up taint: whoever takes it off nodes cannot wait for that. Another key in the MeshCNI\n\
+         (nodeTaint.key) belongs here as well.",
+    ),
+    (
+        "controller/Deployment/spec/template/spec/containers/controller/resources/limits",
+        "No CPU limit: pods that are created wait for the webhook.",
+    ),
+    ("controller/Deployment/spec/template/spec/containers/controller/startupProbe", STARTUP),
+    (
         "Config/excludeNamespaces",
         "Pods in these keep istio-init. What is always excluded: pods in the node's network.",
     ),
@@ -184,24 +296,27 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::super::{objects, yaml};
+    use super::super::{controller, objects, yaml};
     use super::*;
     use crate::args::print::{Platform, Profile};
     use std::collections::BTreeSet;
 
     #[test]
     fn every_comment_is_about_a_line_that_is_printed() {
-        let mut printed = String::new();
+        let mut everything = Vec::new();
         for platform in Platform::ALL {
             for profile in Profile::ALL {
                 let words = objects::plain(profile, platform, None);
                 let mut all = objects::objects(&words, profile, platform);
                 all.extend(objects::uninstall(&words, &["node".to_owned()]));
-                for object in &all {
-                    printed.push_str(&yaml::write(&yaml::Node::of(&object.tree), object.kind()));
-                }
+                everything.extend(all);
             }
         }
+        everything.extend(controller::objects(&controller::Words::plain(None)));
+        let printed: String = everything
+            .iter()
+            .map(|object| yaml::write(&yaml::Node::of(&object.tree), &object.place()))
+            .collect();
         let unused: Vec<_> = COMMENTS
             .iter()
             .filter(|(_, text)| {

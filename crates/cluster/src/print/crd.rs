@@ -34,7 +34,8 @@ fn without_defaults(schema: &mut Value) {
     map.get_mut("items").into_iter().for_each(without_defaults);
 }
 
-/// Takes out the formats that are Rust's alone: an API server warns of each that it does not know.
+/// Takes out the formats that are Rust's alone: an API server warns of each that it does not know. And writes whole numbers as
+/// everybody else does, who reads them and writes them again.
 fn known_formats(tree: &mut Value) {
     match tree {
         Value::Object(map) => {
@@ -42,6 +43,12 @@ fn known_formats(tree: &mut Value) {
             map.values_mut().for_each(known_formats);
         }
         Value::Array(items) => items.iter_mut().for_each(known_formats),
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|value| value.fract() == 0.0 && value.abs() < 1e15);
+            if let Some(value) = whole.filter(|_| number.is_f64()) {
+                *tree = Value::from(value as i64);
+            }
+        }
         _ => {}
     }
 }

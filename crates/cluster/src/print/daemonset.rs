@@ -212,14 +212,16 @@ fn security(profile: Profile) -> SecurityContext {
 }
 
 fn resources() -> ResourceRequirements {
-    let amounts = |pairs: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
-        map(pairs).into_iter().map(|(key, value)| (key, Quantity(value))).collect()
-    };
     ResourceRequirements {
         limits: Some(amounts(&[("memory", "64Mi")])),
         requests: Some(amounts(&[("cpu", "10m"), ("memory", "32Mi")])),
         ..ResourceRequirements::default()
     }
+}
+
+/// Amounts by what they are of.
+pub(super) fn amounts(pairs: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
+    map(pairs).into_iter().map(|(key, value)| (key, Quantity(value))).collect()
 }
 
 fn probe(question: &str, period: i32, failures: i32) -> Probe {
@@ -237,7 +239,8 @@ fn variable(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.into(), value: Some(value.into()), ..EnvVar::default() }
 }
 
-fn field(name: &str, path: &str) -> EnvVar {
+/// A variable with something of the pod's own.
+pub(super) fn field(name: &str, path: &str) -> EnvVar {
     let from = ObjectFieldSelector { api_version: None, field_path: path.into() };
     EnvVar {
         name: name.into(),

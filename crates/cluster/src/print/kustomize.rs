@@ -81,19 +81,20 @@ fn overlay(base: &[Object], profile: Profile, platform: Platform, files: &mut Fi
 }
 
 /// The text of each file of `objects`.
-fn by_file(objects: &[Object]) -> Files {
+pub(super) fn by_file(objects: &[Object]) -> Files {
     let mut files = Files::new();
     for object in objects {
         let text = files.entry(format!("{}.yaml", object.file)).or_insert_with(|| comment(super::MADE));
         if text.contains("kind: ") {
             text.push_str("---\n");
         }
-        text.push_str(&yaml::write(&Node::of(&object.tree), object.kind()));
+        text.push_str(&yaml::write(&Node::of(&object.tree), &object.place()));
     }
     files
 }
 
-fn kustomization(head: &str, tree: &Value) -> String {
+/// The file that lists the others.
+pub(super) fn kustomization(head: &str, tree: &Value) -> String {
     let mut whole = json!({ "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization" });
     if let (Some(whole), Some(tree)) = (whole.as_object_mut(), tree.as_object()) {
         whole.extend(tree.clone());

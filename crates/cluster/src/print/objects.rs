@@ -5,7 +5,7 @@
 use super::config;
 use super::daemonset;
 use super::places::{Places, places};
-use super::words::{AGENT, NAMESPACE, REPOSITORY, VERSION, Words, map, meta};
+use super::words::{self, AGENT, COMPONENT, NAMESPACE, Words, map, meta};
 use super::yaml;
 use crate::args::print::{Platform, Profile};
 use k8s_openapi::api::core::v1::{
@@ -19,12 +19,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
 use serde_json::Value;
 
+/// What on OpenShift lets in the agent's pod, and what binds the agent to it.
+pub(super) const SCC: &str = "system:openshift:scc:privileged";
+/// See [`SCC`].
+pub(super) const SCC_BINDING: &str = "millrace-agent-scc";
+
 /// The words of one cluster.
 pub(crate) fn plain(profile: Profile, platform: Platform, image: Option<&str>) -> Words {
     let Places { conf_dir, bin_dir, runtime_dir } = places(platform);
     let config = yaml::write(&yaml::Node::of(&config::config(profile, platform)), "Config");
     Words {
-        image: image.map_or_else(|| format!("{REPOSITORY}:{VERSION}"), str::to_owned),
+        image: words::image(image),
         namespace: NAMESPACE.to_owned(),
         conf_dir: conf_dir.to_owned(),
         bin_dir: bin_dir.to_owned(),
@@ -43,13 +48,21 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    fn new(file: &'static str, object: impl Serialize) -> Object {
+    pub(super) fn new(file: &'static str, object: impl Serialize) -> Object {
         Object { file, tree: serde_json::to_value(object).expect("an API object has a tree") }
     }
 
     /// Its kind.
     pub(crate) fn kind(&self) -> &str {
         self.tree["kind"].as_str().unwrap_or_default()
+    }
+
+    /// Where comments on its parts are looked up: its kind, and whose it is if not the agents'.
+    pub(crate) fn place(&self) -> String {
+        match self.tree["metadata"]["labels"]["app.kubernetes.io/component"].as_str() {
+            Some(COMPONENT) => format!("{COMPONENT}/{}", self.kind()),
+            _ => self.kind().to_owned(),
+        }
     }
 
     /// Its name.
@@ -60,7 +73,7 @@ impl Object {
 
 /// All objects, in the order in which they are applied.
 pub(crate) fn objects(words: &Words, profile: Profile, platform: Platform) -> Vec<Object> {
-    let mut all = vec![namespace(words)];
+    let mut all = vec![namespace(&words.namespace)];
     all.extend(rbac(words, profile));
     all.push(config_map(words));
     all.push(Object::new("networkpolicy", closed(words)));
@@ -82,16 +95,17 @@ pub(crate) fn extras(words: &Words, platform: Platform) -> Vec<Object> {
             let role = RoleRef {
                 api_group: "rbac.authorization.k8s.io".into(),
                 kind: "ClusterRole".into(),
-                name: "system:openshift:scc:privileged".into(),
+                name: SCC.into(),
             };
-            vec![Object::new("scc", binding(words, "millrace-agent-scc", role))]
+            vec![Object::new("scc", binding(words, SCC_BINDING, role))]
         }
         _ => Vec::new(),
     }
 }
 
-fn namespace(words: &Words) -> Object {
-    let mut meta = meta(&words.namespace, None);
+/// The namespace of everything that has one.
+pub(super) fn namespace(name: &str) -> Object {
+    let mut meta = meta(name, None);
     let labels = meta.labels.get_or_insert_default();
     labels.extend(map(&[
         ("istio-injection", "disabled"),
@@ -122,7 +136,8 @@ fn rbac(words: &Words, profile: Profile) -> Vec<Object> {
     ]
 }
 
-fn rules(profile: Profile) -> Vec<PolicyRule> {
+/// What agents may do.
+pub(super) fn rules(profile: Profile) -> Vec<PolicyRule> {
     let rule = |group: &str, resource: &str, verbs: &[&str]| PolicyRule {
         api_groups: Some(vec![group.to_owned()]),
         resources: Some(vec![resource.to_owned()]),

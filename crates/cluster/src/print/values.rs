@@ -1,4 +1,6 @@
 //! What a user of the chart may set: one table, printed as `values.yaml` and as `values.schema.json`.
+//!
+//! Data and its two forms; the controller's chart has a table of its own.
 
 use super::config;
 use super::daemonset::{METRICS, PRIORITY};
@@ -8,18 +10,18 @@ use crate::args::print::{Platform, Profile};
 use serde_json::{Map, Value, json};
 
 /// One setting: where it is (at most one dot), its default, what it may be, and what it is for.
-struct Setting {
-    path: &'static str,
-    default: Value,
-    schema: Value,
-    about: &'static str,
+pub(super) struct Setting {
+    pub(super) path: &'static str,
+    pub(super) default: Value,
+    pub(super) schema: Value,
+    pub(super) about: &'static str,
 }
 
 /// `values.yaml`.
-pub(crate) fn values() -> String {
+pub(super) fn values(settings: Vec<Setting>) -> String {
     let mut text = format!("# {}\n", super::MADE);
     let mut group = "";
-    for Setting { path, default, about, .. } in settings() {
+    for Setting { path, default, about, .. } in settings {
         let (parent, key) = path.split_once('.').unwrap_or(("", path));
         let margin = if parent.is_empty() { "" } else { "  " };
         if parent != group && !parent.is_empty() {
@@ -34,9 +36,9 @@ pub(crate) fn values() -> String {
 }
 
 /// `values.schema.json`.
-pub(crate) fn schema() -> String {
+pub(super) fn schema(settings: Vec<Setting>) -> String {
     let mut top = Map::new();
-    for Setting { path, schema, about, .. } in settings() {
+    for Setting { path, schema, about, .. } in settings {
         let mut schema = schema;
         schema["description"] = about.replace('\n', " ").into();
         match path.split_once('.') {
@@ -58,8 +60,10 @@ fn object(properties: Map<String, Value>) -> Value {
     json!({ "type": "object", "additionalProperties": false, "properties": properties })
 }
 
-fn settings() -> Vec<Setting> {
+/// The settings of the agents' chart.
+pub(super) fn settings() -> Vec<Setting> {
     let mut all = choices();
+    all.extend(image());
     all.extend(agent());
     all.extend(install());
     all.extend(audit());
@@ -72,7 +76,7 @@ fn one_of(names: &[&str]) -> Value {
     json!({ "enum": names })
 }
 
-fn text(pattern: &str) -> Value {
+pub(super) fn text(pattern: &str) -> Value {
     json!({ "type": "string", "pattern": pattern })
 }
 
@@ -93,6 +97,12 @@ fn choices() -> Vec<Setting> {
             about: "Where things are on the nodes: kubeadm, gke, eks, aks, k3s, rke2, microk8s, openshift,\n\
                     bottlerocket or talos.",
         },
+    ]
+}
+
+/// Which image, and how it is had.
+pub(super) fn image() -> Vec<Setting> {
+    vec![
         Setting {
             path: "image.repository",
             default: REPOSITORY.into(),
@@ -103,7 +113,7 @@ fn choices() -> Vec<Setting> {
             path: "image.tag",
             default: "".into(),
             schema: json!({ "type": "string" }),
-            about: "Without it the chart's version of the agent.",
+            about: "Without it the chart's version.",
         },
         Setting {
             path: "image.digest",

@@ -9,6 +9,14 @@ use std::collections::BTreeMap;
 pub(crate) const NAMESPACE: &str = "millrace-system";
 /// What everything of the agent is called.
 pub(crate) const AGENT: &str = "millrace-agent";
+/// What everything of the controller is called, its Lease too.
+pub(crate) const CONTROLLER: &str = "millrace-controller";
+/// The value of the component's label that tells the controller's objects from the agents'.
+pub(crate) const COMPONENT: &str = "controller";
+/// The Service by which an API server reaches the webhook, and the Secret of its certificates.
+pub(crate) const WEBHOOK: &str = "millrace-webhook";
+/// What has pods admitted by us: the last in order of names, so that injectors were at a pod before.
+pub(crate) const MUTATING: &str = "zz-millrace";
 /// Our version, which is the image's tag as well.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The image that `make image` makes, as a runtime knows it after an import; without the tag.
@@ -54,6 +62,11 @@ pub(crate) fn labels() -> BTreeMap<String, String> {
 /// The labels by which the DaemonSet knows its pods; they can never change.
 pub(crate) fn selector() -> BTreeMap<String, String> {
     map(&[("app.kubernetes.io/name", "millrace"), ("app.kubernetes.io/component", "agent")])
+}
+
+/// The image, if none is named.
+pub(crate) fn image(named: Option<&str>) -> String {
+    named.map_or_else(|| format!("{REPOSITORY}:{VERSION}"), str::to_owned)
 }
 
 /// A map of words.

@@ -41,6 +41,13 @@ impl<'a> Cluster<'a> {
         Cluster { api }
     }
 
+    /// One in which these manifests were applied, and nothing else.
+    pub(crate) fn of(api: &'a Apiserver, manifests: &str) -> Cluster<'a> {
+        api.done(&["apply", "--validate=false", "-f", "-"], manifests);
+        api.done(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"], "");
+        Cluster { api }
+    }
+
     /// A node is there, and Ready or not.
     pub(crate) fn node(&self, name: &str, ready: bool) {
         let object = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
@@ -258,12 +265,23 @@ impl Controller {
 
     /// Starts one, with these arguments too.
     pub(crate) fn with(api: &Apiserver, identity: &str, more: &[&str]) -> Controller {
+        let more: Vec<&str> = ["controller"].iter().chain(more).copied().collect();
+        Controller::as_whom(api, identity, &api.kubeconfig(), &more)
+    }
+
+    /// Starts one with somebody's credential, and all its arguments but those that make a test fast.
+    pub(crate) fn as_whom(
+        api: &Apiserver,
+        identity: &str,
+        kubeconfig: &std::path::Path,
+        args: &[&str],
+    ) -> Controller {
         let log =
             std::fs::File::create(api.folder().join(format!("{identity}.log"))).expect("the folder is ours");
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
-        command.arg("controller").arg("--kubeconfig").arg(api.kubeconfig());
+        command.args(args).arg("--kubeconfig").arg(kubeconfig);
         command.args(["--identity", identity, "--lease-seconds", "5", "--settle-seconds", "1"]);
-        command.args(["--metrics-address", "none", "--log-level", "debug"]).args(more);
+        command.args(["--metrics-address", "none", "--log-level", "debug"]);
         Controller(command.stdin(Stdio::null()).stderr(log).spawn().expect("millrace runs"))
     }
 

@@ -1,6 +1,7 @@
 //! The controller against a real API server: the test plays the nodes, the agents and the people, and nothing else is played.
 
 mod cluster;
+mod install;
 
 use cluster::{Cluster, Controller};
 use millrace_rig::apiserver::Apiserver;

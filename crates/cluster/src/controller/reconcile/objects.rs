@@ -36,8 +36,8 @@ impl Leader {
         }
         if let Some((bundle, url)) = self.orders.webhook.as_ref().filter(|_| decision.admits) {
             let endpoint = Endpoint { bundle: bundle.borrow().clone(), url: url.clone() };
-            let all = children::admission(home, &release.spec, &endpoint);
-            trees.extend(all.into_iter().map(|tree| (children::key(&tree), tree)));
+            let tree = children::admission(home, &release.spec, &endpoint);
+            trees.insert(children::key(&tree), tree);
         }
         let found = self.shared.world().children.clone();
         let mut failed = None;

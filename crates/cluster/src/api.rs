@@ -9,6 +9,7 @@ pub(crate) mod convert;
 pub(crate) mod mesh;
 pub(crate) mod names;
 pub(crate) mod node;
+pub(crate) mod ours;
 pub(crate) mod platform;
 pub(crate) mod redirection;
 mod rules;

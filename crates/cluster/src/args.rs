@@ -5,6 +5,7 @@ pub(crate) mod apiserver;
 pub(crate) mod cluster;
 pub(crate) mod controller;
 pub(crate) mod inject;
+pub(crate) mod lifecycle;
 pub(crate) mod look;
 pub(crate) mod migrate;
 pub(crate) mod output;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Nodes(look::Nodes),
     Plan(look::Plan),
     Migrate(migrate::Migrate),
+    Rollback(lifecycle::Rollback),
+    Upgrade(lifecycle::Upgrade),
     Completion(Completion),
     Man(Man),
     Explain(Box<pod::Explain>),

@@ -15,6 +15,8 @@ pub(crate) mod nodes;
 pub(crate) mod plan;
 mod pods;
 mod reasons;
+mod revisions;
+pub(crate) mod rollback;
 pub(crate) mod rules;
 mod source;
 mod stated;
@@ -22,9 +24,11 @@ pub(crate) mod status;
 pub(crate) mod switch;
 mod table;
 pub(crate) mod trace;
+pub(crate) mod upgrade;
 pub(crate) mod verify;
 mod wait;
 pub(crate) mod why;
+mod workload;
 
 use crate::args::output::Lang;
 

@@ -110,6 +110,7 @@ codes! {
     4104 MigrationPaused,
     4201 RemainsFound,
     4202 NothingToRollBackTo,
+    4203 VersionSkew,
 
     5001 KubernetesTooOld,
     5002 MeshVersionUnsupported,

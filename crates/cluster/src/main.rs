@@ -36,6 +36,8 @@ fn main() -> ExitCode {
         Command::Nodes(args) => cli::nodes::run(args, &mut out),
         Command::Plan(args) => cli::plan::run(args, &mut out),
         Command::Migrate(args) => cli::migrate::run(args, &mut out),
+        Command::Rollback(args) => cli::rollback::run(args, &mut out),
+        Command::Upgrade(args) => cli::upgrade::run(args, &mut out),
         Command::Completion(args) => cli::manual::completion(args, &mut out),
         Command::Man(args) => cli::manual::man(args, &mut out),
         Command::Explain(args) => cli::explain::run(args, &mut out),

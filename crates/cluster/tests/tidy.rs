@@ -114,6 +114,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // cluster: nobody imports the demo, except main.
     ("cluster", &["cluster::*"]),
     ("cluster::args", &["core::*", "cluster::args::*", "cluster::api::platform"]),
+    // What may be an image, and where a controller lives, are told in one place.
+    (
+        "cluster::args::lifecycle",
+        &["cluster::args::*", "cluster::args", "cluster::api::names", "cluster::print::words{NAMESPACE}"],
+    ),
     // The flags of what stands alone are beside it.
     ("cluster::args::webhook", &["cluster::args::*", "cluster::telemetry{Log}"]),
     (
@@ -133,7 +138,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["core::reason", "core::policy{Reason}", "cluster::args::output{Lang}", "cluster::codes::*"],
     ),
     // The custom resources: data for all roles.
-    ("cluster::api", &["core::*", "cluster::api::*", "cluster::print::yaml"]),
+    ("cluster::api", &["core::*", "cluster::api::*", "cluster::print::words{CONTROLLER}", "cluster::print::yaml"]),
     // What is printed depends on flags alone, and on what the agent itself knows of platforms.
     (
         "cluster::print",
@@ -181,6 +186,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "core::*",
             "host::*",
             "cluster::args::*",
+            "cluster::print::words",
             "cluster::print::yaml",
             // By these labels it knows agents.
             "cluster::print::words{selector}",

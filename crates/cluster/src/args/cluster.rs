@@ -14,6 +14,17 @@ pub(crate) struct Cluster {
     pub(crate) output: Output,
 }
 
+/// What every command that changes the MeshCNI takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Change {
+    #[command(flatten)]
+    pub(crate) writing: Writing,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
 /// Where the API server is. Without a kubeconfig, the one of the pod this runs in.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Cluster")]

@@ -1,7 +1,7 @@
 //! The flags of the commands that switch: enable, disable, exclude. What they do is in `cli::switch`.
 
 use super::EXIT_SWITCH;
-use super::cluster::{Cluster, Waiting, Writing};
+use super::cluster::Change;
 use clap::{Args, Subcommand};
 
 /// Let the nodes' CNI chains redirect the mesh's pods, from outside and without privilege in the pod.
@@ -14,11 +14,7 @@ pub(crate) struct Enable {
     #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub(crate) exclude: Option<Vec<String>>,
     #[command(flatten)]
-    pub(crate) writing: Writing,
-    #[command(flatten)]
-    pub(crate) waiting: Waiting,
-    #[command(flatten)]
-    pub(crate) cluster: Cluster,
+    pub(crate) change: Change,
 }
 
 /// Let pods redirect themselves again by their own init containers.
@@ -31,11 +27,7 @@ pub(crate) struct Disable {
     #[arg(long)]
     pub(crate) keep_agents: bool,
     #[command(flatten)]
-    pub(crate) writing: Writing,
-    #[command(flatten)]
-    pub(crate) waiting: Waiting,
-    #[command(flatten)]
-    pub(crate) cluster: Cluster,
+    pub(crate) change: Change,
 }
 
 /// Change which namespaces are excluded. It acts when a pod is admitted: running pods stay as they are.
@@ -64,11 +56,7 @@ pub(crate) struct Namespaces {
     #[arg(value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub(crate) namespaces: Vec<String>,
     #[command(flatten)]
-    pub(crate) writing: Writing,
-    #[command(flatten)]
-    pub(crate) waiting: Waiting,
-    #[command(flatten)]
-    pub(crate) cluster: Cluster,
+    pub(crate) change: Change,
 }
 
 /// A name that a namespace can have (RFC 1123): a slip would otherwise exclude nothing and say nothing.

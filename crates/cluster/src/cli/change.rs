@@ -54,7 +54,12 @@ pub(crate) async fn read(connection: &Connection) -> Result<Value, Error> {
     }
 }
 
-/// Gives the fields of the specification in `wanted` these values.
+/// The change that makes the specification `after` of `before`.
+pub(crate) fn between(before: &Value, after: &Value) -> Map<String, Value> {
+    fields::between(before, after)
+}
+
+/// Gives the fields of the specification in `wanted` these values; null takes one out.
 pub(crate) async fn change(
     connection: &Connection,
     live: &Value,

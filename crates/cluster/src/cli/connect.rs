@@ -7,16 +7,20 @@ mod error;
 pub(crate) use error::Error;
 
 use crate::args::cluster::Server;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::ApiResource;
 use kube::{Api, Client, Config, Resource};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// How many objects are asked for at once: a page of pods is some megabytes.
+const PAGE: u32 = 250;
 
 /// An API server, and how to ask it.
 #[derive(Clone)]
@@ -64,6 +68,34 @@ impl Connection {
                 server: self.server.clone(),
                 seconds: self.patience.as_secs(),
             }),
+        }
+    }
+
+    /// Looks at every object, page by page: what is kept of one is what `look` keeps.
+    pub(crate) async fn each(
+        &self,
+        act: &str,
+        api: &Api<DynamicObject>,
+        params: ListParams,
+        most: usize,
+        look: &mut dyn FnMut(&Value),
+    ) -> Result<(), Error> {
+        let mut params = params.limit(PAGE);
+        let mut count = 0;
+        loop {
+            let page = self.ask(act, api.list(&params)).await?;
+            count += page.items.len();
+            if count > most {
+                let why = format!("there are more than {most}");
+                return Err(Error::Other { act: act.to_owned(), why });
+            }
+            for object in &page.items {
+                look(&serde_json::to_value(object).expect("an object that was read can be written"));
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(()),
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 mod ready;
 
 use super::connect::{Connection, block_on};
+use super::workload::is_ready;
 use super::{Outcome, change, plan, wait};
 use crate::api::mesh::MeshCNI;
 use crate::args::migrate::Migrate;
@@ -18,7 +19,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
-use ready::{Workload, budget, is_ready, workloads};
+use ready::{Workload, budget, workloads};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;

@@ -23,8 +23,6 @@ use std::io::Write;
 
 /// The most pods that are looked at (M10); Kubernetes is made for 150 000.
 const MOST_PODS: usize = 400_000;
-/// How many are asked for at once: a page of pods is some megabytes.
-const PAGE: u32 = 250;
 
 /// Plans.
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
@@ -43,7 +41,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
 }
 
 /// A cluster that does not know the kind yet can be planned for all the same.
-fn absent(error: Error) -> Result<Value, Error> {
+pub(crate) fn absent(error: Error) -> Result<Value, Error> {
     if matches!(error, Error::NotInstalled { .. }) { Ok(Value::Null) } else { Err(error) }
 }
 
@@ -68,23 +66,7 @@ pub(crate) async fn pods(
         Some(namespace) => Api::namespaced_with(connection.client.clone(), namespace, &kind),
         None => Api::all_with(connection.client.clone(), &kind),
     };
-    let mut params = ListParams::default().limit(PAGE);
-    let mut count = 0;
-    loop {
-        let page = connection.ask("list pods", api.list(&params)).await?;
-        count += page.items.len();
-        if count > MOST_PODS {
-            let why = format!("there are more than {MOST_PODS}; name a namespace with -n");
-            return Err(Error::Other { act: "list pods".to_owned(), why });
-        }
-        for pod in &page.items {
-            look(&serde_json::to_value(pod).expect("an object that was read can be written"));
-        }
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(()),
-        }
-    }
+    connection.each("list pods", &api, ListParams::default(), MOST_PODS, look).await
 }
 
 /// The specification that is planned for: what the flags say on top of what is there; without any, what is there, or mesh CNI

@@ -5,7 +5,7 @@
 use super::change::{self, Changed, diff};
 use super::connect::{Connection, block_on};
 use super::{Outcome, form, wait};
-use crate::args::cluster::{Cluster, Waiting, Writing};
+use crate::args::cluster::{Change as Args, Writing};
 use crate::args::output::{Form, Style};
 use crate::args::switch::{Disable, Enable, Exclude, ExcludeHow, Namespaces};
 use anyhow::{Context, Result};
@@ -22,20 +22,20 @@ pub(crate) fn enable(args: &Enable, out: &mut dyn Write) -> Result<Outcome> {
         wanted
     };
     let hint = "millrace status --watch";
-    switch(&args.cluster, args.writing, args.waiting, wanted, hint, out)
+    switch(&args.change, wanted, hint, out)
 }
 
 /// Switches it off.
 pub(crate) fn disable(args: &Disable, out: &mut dyn Write) -> Result<Outcome> {
     let mode = if args.keep_agents { "InitContainer" } else { "Disabled" };
     let wanted = |_: &Value| Map::from_iter([("mode".to_owned(), json!(mode))]);
-    switch(&args.cluster, args.writing, args.waiting, wanted, "millrace status; millrace migrate", out)
+    switch(&args.change, wanted, "millrace status; millrace migrate", out)
 }
 
 /// Changes which namespaces are excluded.
 pub(crate) fn exclude(args: &Exclude, out: &mut dyn Write) -> Result<Outcome> {
     let (ExcludeHow::Add(more) | ExcludeHow::Rm(more) | ExcludeHow::Set(more)) = &args.how;
-    let Namespaces { namespaces, writing, waiting, cluster } = more;
+    let Namespaces { namespaces, change } = more;
     let wanted = |live: &Value| {
         let now = live["spec"]["excludeNamespaces"].as_array().into_iter().flatten();
         let mut names: Vec<String> = now.filter_map(|name| name.as_str().map(str::to_owned)).collect();
@@ -46,53 +46,73 @@ pub(crate) fn exclude(args: &Exclude, out: &mut dyn Write) -> Result<Outcome> {
         }
         Map::from_iter([("excludeNamespaces".to_owned(), json!(set(names)))])
     };
-    switch(cluster, *writing, *waiting, wanted, "millrace plan; millrace migrate", out)
+    switch(change, wanted, "millrace plan; millrace migrate", out)
 }
 
 /// Writes what is wanted of the object as it is, says what changed, and waits if told to.
-pub(super) fn switch(
-    cluster: &Cluster,
-    writing: Writing,
-    waiting: Waiting,
+fn switch(
+    args: &Args,
     wanted: impl Fn(&Value) -> Map<String, Value>,
     hint: &str,
     out: &mut dyn Write,
 ) -> Result<Outcome> {
-    let style = cluster.output.style();
-    let connection = Connection::open(&cluster.server)?;
+    let style = args.cluster.output.style();
+    let connection = Connection::open(&args.cluster.server)?;
     block_on(async {
         let live = change::read(&connection).await?;
-        let changed = change::change(&connection, &live, &wanted(&live), writing).await?;
-        let mut interrupt = waiting.wait.then(wait::interrupts).transpose()?;
-        report(&changed, writing, style, out)?;
-        if changed.tried {
-            return Ok(Outcome::Well);
-        }
-        if let Some(interrupt) = &mut interrupt {
-            out.flush()?;
-            return wait::wait(&connection, changed.generation(), waiting.timeout, interrupt, style, out)
-                .await;
-        }
-        if style.form == Form::Table && changed.is_any() {
-            writeln!(out, "{}: {hint}", style.say("next", "下一步"))?;
-        }
-        Ok(Outcome::Well)
+        let changed = change::change(&connection, &live, &wanted(&live), args.writing).await?;
+        finish(&connection, &changed, args, &|out| report(&changed, args.writing, style, out), hint, out)
+            .await
     })
 }
 
-/// Says what changed.
-fn report(changed: &Changed, writing: Writing, style: Style, out: &mut dyn Write) -> Result<()> {
-    let after = &changed.after["spec"];
+/// Has it said what changed, and waits until it is so, if told to.
+pub(super) async fn finish(
+    connection: &Connection,
+    changed: &Changed,
+    args: &Args,
+    report: &dyn Fn(&mut dyn Write) -> Result<()>,
+    hint: &str,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let (style, waiting) = (args.cluster.output.style(), args.waiting);
+    let mut interrupt = waiting.wait.then(wait::interrupts).transpose()?;
+    report(out)?;
+    if changed.tried {
+        return Ok(Outcome::Well);
+    }
+    if let Some(interrupt) = &mut interrupt {
+        out.flush()?;
+        return wait::wait(connection, changed.generation(), waiting.timeout, interrupt, style, out).await;
+    }
+    if style.form == Form::Table && changed.is_any() {
+        writeln!(out, "{}: {hint}", style.say("next", "下一步"))?;
+    }
+    Ok(Outcome::Well)
+}
+
+/// Says whether anything changed; in a form for programs, the object. Whether more is to be said.
+pub(super) fn title(changed: &Changed, style: Style, out: &mut dyn Write) -> Result<bool> {
     if form::data(style.form, &changed.after, "", out)? {
+        return Ok(false);
+    }
+            let did = match (changed.is_any(), changed.before.is_null()) {
+                (false, _) => style.say("unchanged", "未变化"),
+                (true, true) => style.say("created", "已创建"),
+                (true, false) => style.say("changed", "已修改"),
+            };
+            let tried =
+                if changed.tried { style.say(" (server dry run)", "(服务器试运行)") } else { "" };
+            writeln!(out, "meshcni.millrace.dev/default {did}{tried}")?;
+    Ok(true)
+}
+
+/// Says what changed.
+pub(super) fn report(changed: &Changed, writing: Writing, style: Style, out: &mut dyn Write) -> Result<()> {
+    let after = &changed.after["spec"];
+    if !title(changed, style, out)? {
         return Ok(());
     }
-    let did = match (changed.is_any(), changed.before.is_null()) {
-        (false, _) => style.say("unchanged", "未变化"),
-        (true, true) => style.say("created", "已创建"),
-        (true, false) => style.say("changed", "已修改"),
-    };
-    let tried = if changed.tried { style.say(" (server dry run)", "(服务器试运行)") } else { "" };
-    writeln!(out, "meshcni.millrace.dev/default {did}{tried}")?;
     if writing.diff {
         write!(out, "{}", diff::unified(&changed.before, after))?;
     } else if !changed.before.is_null() {

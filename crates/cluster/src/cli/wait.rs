@@ -11,12 +11,14 @@ use crate::api::mesh::MeshCNI;
 use crate::args::output::Style;
 use anyhow::Result;
 use futures::StreamExt;
-use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 use std::io::Write;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 /// Waits until the generation is reached, cannot be reached, or `limit` is over. What came of it is printed.
 pub(crate) async fn wait(
@@ -27,50 +29,75 @@ pub(crate) async fn wait(
     style: Style,
     out: &mut dyn Write,
 ) -> Result<Outcome> {
-    let deadline = tokio::time::Instant::now() + limit;
     let api: Api<MeshCNI> = Api::all(connection.client.clone());
-    let mut states = Box::pin(watcher::watch_object(api, super::change::NAME).default_backoff());
     let mut line = Line { live: style.live };
     let mut last = style.say("nothing was seen of the MeshCNI", "尚未看到 MeshCNI").to_owned();
-    loop {
-        let next = tokio::select! {
-            next = timeout_at(deadline, states.next()) => next,
-            _ = interrupt.recv() => {
-                line.clear();
-                let words = style.say(
-                    "interrupted: the change goes on; `millrace status --watch` shows how far it is",
-                    "已中断等待:变更仍在继续;`millrace status --watch` 显示进度",
-                );
-                writeln!(out, "{words}")?;
-                return Ok(Outcome::Interrupted);
-            }
-        };
-        let verdict = match next {
-            Err(_) | Ok(None) => {
-                line.clear();
-                let words = style.say("not reached in time", "未在时限内到达");
-                writeln!(out, "{words} ({} s): {last}", limit.as_secs())?;
-                return Ok(Outcome::Wrong);
-            }
-            Ok(Some(Err(error))) => match fatal(connection, &error) {
-                Some(error) => return Err(error.into()),
-                None => continue,
-            },
-            Ok(Some(Ok(mesh))) => judge(mesh.as_ref(), generation, style),
-        };
-        line.clear();
-        match verdict {
-            Verdict::There(words) => {
-                writeln!(out, "{words}")?;
-                return Ok(Outcome::Well);
-            }
-            Verdict::Never(words) => {
-                writeln!(out, "{words}")?;
-                return Ok(Outcome::Wrong);
-            }
+    let watched = Watched { api, name: super::change::NAME, act: "watch MeshCNI default" };
+    let reached =
+        watched.until(connection, Instant::now() + limit, |mesh| match judge(mesh, generation, style) {
+            Verdict::There(words) => Some((words, Outcome::Well)),
+            Verdict::Never(words) => Some((words, Outcome::Wrong)),
             Verdict::NotYet(words) => {
                 line.show(&words);
                 last = words;
+                None
+            }
+        });
+    let reached = tokio::select! {
+        reached = reached => Some(reached),
+        _ = interrupt.recv() => None,
+    };
+    Line { live: style.live }.clear();
+    let (words, outcome) = match reached {
+        Some(Ok(Some(reached))) => reached,
+        Some(Ok(None)) => {
+            let words = style.say("not reached in time", "未在时限内到达");
+            (format!("{words} ({} s): {last}", limit.as_secs()), Outcome::Wrong)
+        }
+        Some(Err(error)) => return Err(error.into()),
+        None => {
+            let words = style.say(
+                "interrupted: the change goes on; `millrace status --watch` shows how far it is",
+                "已中断等待:变更仍在继续;`millrace status --watch` 显示进度",
+            );
+            (words.to_owned(), Outcome::Interrupted)
+        }
+    };
+    writeln!(out, "{words}")?;
+    Ok(outcome)
+}
+
+/// An object that is watched.
+pub(crate) struct Watched<'a, K> {
+    /// Where it is.
+    pub(crate) api: Api<K>,
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// What for, as in "watch MeshCNI default".
+    pub(crate) act: &'a str,
+}
+
+impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watched<'_, K> {
+    /// Waits until `judge` has an answer to the object as it is, or to its absence; nothing once the deadline is over.
+    pub(crate) async fn until<T>(
+        self,
+        connection: &Connection,
+        deadline: Instant,
+        mut judge: impl FnMut(Option<&K>) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let mut states = Box::pin(watcher::watch_object(self.api, self.name).default_backoff());
+        loop {
+            match timeout_at(deadline, states.next()).await {
+                Err(_) | Ok(None) => return Ok(None),
+                Ok(Some(Err(error))) => match fatal(connection, self.act, &error) {
+                    Some(error) => return Err(error),
+                    None => continue,
+                },
+                Ok(Some(Ok(object))) => {
+                    if let Some(answer) = judge(object.as_ref()) {
+                        return Ok(Some(answer));
+                    }
+                }
             }
         }
     }
@@ -82,14 +109,14 @@ pub(crate) fn interrupts() -> Result<Signal> {
 }
 
 /// What no patience helps against.
-fn fatal(connection: &Connection, error: &watcher::Error) -> Option<Error> {
+pub(crate) fn fatal(connection: &Connection, act: &str, error: &watcher::Error) -> Option<Error> {
     let cause = match error {
         watcher::Error::InitialListFailed(cause)
         | watcher::Error::WatchStartFailed(cause)
         | watcher::Error::WatchFailed(cause) => cause,
         _ => return None,
     };
-    let error = connection.means("watch MeshCNI default", cause);
+    let error = connection.means(act, cause);
     matches!(error, Error::Forbidden { .. } | Error::Unknown { .. } | Error::NotInstalled { .. })
         .then_some(error)
 }

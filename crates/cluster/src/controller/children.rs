@@ -4,28 +4,20 @@
 //! It decides nothing about when: `transition` and `rollout` do. It never makes an object that its owner could mistake for its
 //! own: all carry who manages them.
 
-use super::observed::{PLATFORM_LABEL, STARTED_WITH};
+use super::observed::STARTED_WITH;
 use super::targets::{Digests, Group};
 use crate::api::convert::{AgentConfig, agent_config, text_digest};
 use crate::api::mesh::{AuditPolicy, MeshCNISpec, WebhookFailurePolicy};
+use crate::api::ours::PLATFORM_LABEL;
+pub(crate) use crate::api::ours::{MANAGED_BY, MANAGER, REVISION, Release};
 use crate::api::platform::Platform;
 use crate::args::print::Profile;
 use crate::print::objects;
-use crate::print::words::{AGENT, CONTROLLER, MUTATING, WEBHOOK, Words};
+use crate::print::words::{AGENT, MUTATING, WEBHOOK, Words};
 use crate::webhook::serve::PATH;
 use k8s_openapi::ByteString;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-
-/// What agents are made of: the settings, and the program.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub(crate) struct Release {
-    /// What the operator wants.
-    pub(crate) spec: MeshCNISpec,
-    /// The image of agents, where `spec` names none.
-    pub(crate) image: String,
-}
 
 /// Where objects live, and whose they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,14 +50,8 @@ pub(crate) struct Key {
     pub(crate) name: String,
 }
 
-/// Who we are, to whoever asks for an object's fields or its label.
-pub(crate) const MANAGER: &str = CONTROLLER;
-/// The label that tells our objects from others'.
-pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label that tells the groups' agents apart.
 const GROUP: &str = "millrace.dev/group";
-/// The annotation with the revision that a DaemonSet was made of.
-pub(crate) const REVISION: &str = "millrace.dev/revision";
 
 /// What the objects of a group are called.
 pub(crate) fn name(group: Group) -> String {
@@ -239,8 +225,7 @@ fn sign(tree: &mut Value, home: &Home) {
 
 fn words(home: &Home, group: Group, release: &Release) -> Words {
     let spec = &release.spec;
-    let image = spec.install.image.as_deref().unwrap_or(&release.image);
-    let mut words = objects::plain(profile(spec), group.platform, Some(image));
+    let mut words = objects::plain(profile(spec), group.platform, Some(release.agents()));
     words.namespace.clone_from(&home.namespace);
     words.config = config(group, spec, &home.namespace).text;
     if let Some(folder) = &spec.install.conf_dir {

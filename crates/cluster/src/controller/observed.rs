@@ -3,6 +3,7 @@
 //! It decides nothing. Objects are read field by field as they arrive, and everything else of them is dropped.
 
 use crate::api::node::{MeshCNINode, MeshCNINodeStatus};
+pub(crate) use crate::api::ours::{CONDITION, PLATFORM_LABEL};
 use crate::controller::workloads::Counts;
 use k8s_openapi::api::core::v1::Node as ApiNode;
 use k8s_openapi::jiff::Timestamp;
@@ -131,10 +132,6 @@ struct Mark {
     status: String,
 }
 
-/// The label of a node that says which of our DaemonSets is for it.
-pub(crate) const PLATFORM_LABEL: &str = "millrace.dev/platform";
-/// Our condition of a node.
-pub(crate) const CONDITION: &str = "millrace.dev/Serving";
 /// The annotation of an agent's pod with the digest of what it was started with.
 pub(crate) const STARTED_WITH: &str = "millrace.dev/started-with";
 

@@ -146,7 +146,8 @@ impl Leader {
             surges: self.facts.surges(),
         };
         let release = Release { spec: mesh.spec.clone(), image: self.orders.image.clone() };
-        let revision = self.revision(&home, &release).await?;
+        let generation = mesh.metadata.generation.unwrap_or_default();
+        let revision = self.revision(&home, &release, generation).await?;
         let decision = self.decide(&mesh, &home, &release, revision);
         self.metrics.status(&decision.status);
         let before = mesh.status.clone().unwrap_or_default();
@@ -218,13 +219,13 @@ impl Leader {
         }
     }
 
-    async fn revision(&mut self, home: &Home, release: &Release) -> Result<i64, Error> {
+    async fn revision(&mut self, home: &Home, release: &Release, generation: i64) -> Result<i64, Error> {
         if self.revisions.is_none() {
             self.hand.create(&children::namespace(home, release)).await?;
             let read = Revisions::read(self.client.clone(), &home.namespace, self.metrics.clone()).await?;
             self.revisions = Some(read);
         }
-        self.revisions.as_mut().expect("they were read").of(home, release).await
+        self.revisions.as_mut().expect("they were read").of(home, release, generation).await
     }
 
     async fn finalizers(&self, mesh: &MeshCNI, all: &[&str]) -> Result<(), Error> {

@@ -5,6 +5,7 @@
 use super::apply::{Error, ask};
 use super::children::{Home, MANAGED_BY, MANAGER, Release};
 use super::metrics::Metrics;
+use crate::api::ours::GENERATION;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
@@ -46,15 +47,15 @@ impl Revisions {
         self.known.range(..revision).next_back().map(|(_, release)| release)
     }
 
-    /// The revision of `release`: the last if that is the same, else a new one, which is written. What was wanted before and
-    /// is wanted again is a new revision, so that numbers tell the order.
-    pub(crate) async fn of(&mut self, home: &Home, release: &Release) -> Result<i64, Error> {
+    /// The revision of `release`: the last if that is the same, else a new one, which is written, of this generation. What was
+    /// wanted before and is wanted again is a new revision, so that numbers tell the order.
+    pub(crate) async fn of(&mut self, home: &Home, release: &Release, generation: i64) -> Result<i64, Error> {
         let last = self.known.iter().next_back();
         if let Some((revision, _)) = last.filter(|(_, known)| *known == release) {
             return Ok(*revision);
         }
         let revision = last.map_or(1, |(revision, _)| revision + 1);
-        let object = written(home, revision, release);
+        let object = written(home, revision, release, generation);
         let what = || format!("ControllerRevision {}", object.name_any());
         ask(&self.metrics, "create", what, self.api.create(&PostParams::default(), &object)).await?;
         self.known.insert(revision, release.clone());
@@ -94,7 +95,7 @@ fn name(revision: i64) -> String {
     format!("millrace-{revision}")
 }
 
-fn written(home: &Home, revision: i64, release: &Release) -> ControllerRevision {
+fn written(home: &Home, revision: i64, release: &Release, generation: i64) -> ControllerRevision {
     let owner = OwnerReference {
         api_version: "millrace.dev/v1alpha1".to_owned(),
         kind: "MeshCNI".to_owned(),
@@ -107,6 +108,7 @@ fn written(home: &Home, revision: i64, release: &Release) -> ControllerRevision 
         name: Some(name(revision)),
         namespace: Some(home.namespace.clone()),
         labels: Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into()),
+        annotations: Some([(GENERATION.to_owned(), generation.to_string())].into()),
         owner_references: Some(vec![owner]),
         ..ObjectMeta::default()
     };

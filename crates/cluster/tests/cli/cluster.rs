@@ -25,7 +25,16 @@ const MESH: &str = "/apis/millrace.dev/v1alpha1/meshcnis";
 
 /// Runs `test` on the server in memory, and the same on a real one where there is one.
 pub(crate) fn on_each(name: &str, test: impl Fn(&Cluster)) {
-    test(&Cluster::embedded());
+    on_both(name, &[], test);
+}
+
+/// The same, where the test plays what controllers would do: a real server alone has none.
+pub(crate) fn on_each_uncontrolled(name: &str, test: impl Fn(&Cluster)) {
+    on_both(name, &["--no-controllers"], test);
+}
+
+fn on_both(name: &str, flags: &[&str], test: impl Fn(&Cluster)) {
+    test(&Cluster::embedded(flags));
     if let Some(cluster) = Cluster::real(name) {
         test(&cluster);
     }
@@ -33,8 +42,8 @@ pub(crate) fn on_each(name: &str, test: impl Fn(&Cluster)) {
 
 impl Cluster {
     /// One in memory, with the definitions.
-    pub(crate) fn embedded() -> Cluster {
-        let server = Server::Embedded(Embedded::start(env!("CARGO_BIN_EXE_millrace"), &[]));
+    fn embedded(flags: &[&str]) -> Cluster {
+        let server = Server::Embedded(Embedded::start(env!("CARGO_BIN_EXE_millrace"), flags));
         let cluster = Cluster { server };
         cluster.done(&["apply", "--validate=false", "-f", "-"], &run(&["print", "crd"]).out);
         cluster

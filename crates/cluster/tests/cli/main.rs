@@ -3,6 +3,7 @@
 mod afar;
 mod cluster;
 mod codes;
+mod lifecycle;
 mod manual;
 mod migrate;
 mod plan;

@@ -41,3 +41,24 @@ pub(crate) fn golden(name: &str, text: &str) {
     let expected = std::fs::read_to_string(&path).expect("a golden file; UPDATE_GOLDEN=1 makes it");
     assert!(text == expected, "{name}: UPDATE_GOLDEN=1 rewrites it; found:\n{text}");
 }
+
+/// Ages depend on the day, and how wide their column is; all else is what it was said to be.
+pub(crate) fn ageless(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let word = &rest[..rest.bytes().take_while(u8::is_ascii_alphanumeric).count()];
+        let digits = word.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or_default();
+        if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            let behind = rest[word.len()..].trim_start_matches(' ');
+            let blanks = (rest.len() - word.len() - behind.len()).min(2);
+            shown.push_str(&format!("AGE{}", " ".repeat(blanks)));
+            rest = behind;
+            continue;
+        }
+        let end = word.len().max(first.len_utf8());
+        shown.push_str(&rest[..end]);
+        rest = &rest[end..];
+    }
+    shown
+}

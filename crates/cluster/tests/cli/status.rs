@@ -1,30 +1,9 @@
 //! `millrace status` and `millrace nodes`, in both languages.
 
 use crate::cluster::{Cluster, condition, on_each};
-use crate::program::golden;
+use crate::program::{ageless, golden};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
-
-/// Ages depend on the day, and how wide their column is; all else is what it was said to be.
-fn ageless(text: &str) -> String {
-    let mut shown = String::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let word = &rest[..rest.bytes().take_while(u8::is_ascii_alphanumeric).count()];
-        let digits = word.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or_default();
-        if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            let behind = rest[word.len()..].trim_start_matches(' ');
-            let blanks = (rest.len() - word.len() - behind.len()).min(2);
-            shown.push_str(&format!("AGE{}", " ".repeat(blanks)));
-            rest = behind;
-            continue;
-        }
-        let end = word.len().max(first.len_utf8());
-        shown.push_str(&rest[..end]);
-        rest = &rest[end..];
-    }
-    shown
-}
 
 fn degraded() -> Value {
     let time = "2026-01-01T00:00:00Z";

@@ -6,7 +6,7 @@ use crate::apiserver::shape::Shape;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -70,6 +70,7 @@ const TABLE: &[(&str, &str, &[Row])] = &[
             ("replicasets", "ReplicaSet", "rs", Namespaced, WORKLOAD, typed::<ReplicaSet>),
             ("daemonsets", "DaemonSet", "ds", Namespaced, &[Status, Generation, All], typed::<DaemonSet>),
             ("statefulsets", "StatefulSet", "sts", Namespaced, WORKLOAD, typed::<StatefulSet>),
+            ("controllerrevisions", "ControllerRevision", "", Namespaced, &[], typed::<ControllerRevision>),
         ],
     ),
     ("batch", "v1", &[("jobs", "Job", "", Namespaced, &[Status, Generation, All], typed::<Job>)]),

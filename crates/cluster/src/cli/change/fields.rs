@@ -1,7 +1,7 @@
 //! Who holds which field of an object, and what of it is ours: `managedFields` read, for server-side apply. PURE.
 //!
 //! An apply names everything its manager wants, for what it leaves out it gives up. So what we applied before is applied
-//! again, with the change on top.
+//! again, with the change on top. A change is a merge patch (RFC 7386) of the specification: null takes a field out.
 
 use serde_json::{Map, Value, json};
 
@@ -11,9 +11,7 @@ pub(super) fn body(live: &Value, wanted: &Map<String, Value>, ours: impl Fn(&str
     for entry in managers(live).filter(|entry| ours(name(entry))) {
         lay(&mut spec, held_of(&entry["fieldsV1"]["f:spec"], &live["spec"]));
     }
-    for (field, value) in wanted {
-        spec[field] = value.clone();
-    }
+    json_patch::merge(&mut spec, &Value::Object(wanted.clone()));
     json!({
         "apiVersion": "millrace.dev/v1alpha1",
         "kind": "MeshCNI",
@@ -22,19 +20,54 @@ pub(super) fn body(live: &Value, wanted: &Map<String, Value>, ours: impl Fn(&str
     })
 }
 
-/// What of `wanted` the object has otherwise, because others hold it too: each entry with its holder.
+/// What of `wanted` the object has otherwise, because others hold it too: each entry or field with its holder.
 pub(super) fn held(object: &Value, wanted: &Map<String, Value>) -> Vec<(String, String)> {
     let mut held = Vec::new();
-    for (field, value) in wanted {
-        let found = &object["spec"][field];
-        for entry in list(found).iter().filter(|entry| !list(value).contains(entry)) {
-            let key = format!("v:{entry}");
-            let holders = managers(object)
-                .filter(|one| one["fieldsV1"]["f:spec"][format!("f:{field}")].get(&key).is_some());
-            held.extend(holders.map(|one| (format!(".spec.{field}[{entry}]"), name(one).to_owned())));
-        }
-    }
+    find(object, &Value::Object(wanted.clone()), &object["spec"], &mut Vec::new(), &mut held);
     held
+}
+
+fn find(
+    object: &Value,
+    wanted: &Value,
+    found: &Value,
+    steps: &mut Vec<String>,
+    held: &mut Vec<(String, String)>,
+) {
+    let shown = |steps: &[String]| format!(".spec.{}", steps.join("."));
+    match wanted {
+        Value::Null if !found.is_null() => {
+            held.extend(holders(object, steps, None).map(|who| (shown(steps), who.to_owned())));
+        }
+        Value::Array(wanted) => {
+            for entry in list(found).iter().filter(|entry| !wanted.contains(entry)) {
+                let holders = holders(object, steps, Some(format!("v:{entry}")));
+                held.extend(holders.map(|who| (format!("{}[{entry}]", shown(steps)), who.to_owned())));
+            }
+        }
+        Value::Object(wanted) => {
+            for (field, value) in wanted {
+                steps.push(field.clone());
+                find(object, value, &found[field], steps, held);
+                steps.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whose the field at `steps` is, or an entry of the list there.
+fn holders<'a>(
+    object: &'a Value,
+    steps: &'a [String],
+    entry: Option<String>,
+) -> impl Iterator<Item = &'a str> + use<'a> {
+    let holds = move |manager: &&Value| {
+        let spec = &manager["fieldsV1"]["f:spec"];
+        let field = steps.iter().fold(spec, |at, step| &at[format!("f:{step}")]);
+        entry.as_ref().map_or(!field.is_null(), |entry| field.get(entry).is_some())
+    };
+    managers(object).filter(holds).map(name)
 }
 
 /// Whether a specification has what is wanted; the order of a set does not count.
@@ -43,8 +76,24 @@ pub(super) fn is_as(spec: &Value, wanted: &Map<String, Value>) -> bool {
         (Value::Array(wanted), Value::Array(found)) => {
             wanted.len() == found.len() && wanted.iter().all(|entry| found.contains(entry))
         }
+        (Value::Object(wanted), found) => is_as(found, wanted),
         (wanted, found) => wanted == found,
     })
+}
+
+/// The merge patch that makes `after` of `before`.
+pub(super) fn between(before: &Value, after: &Value) -> Map<String, Value> {
+    let (was, now) = (before.as_object().cloned().unwrap_or_default(), after.as_object());
+    let now = now.cloned().unwrap_or_default();
+    let gone = was.keys().filter(|key| !now.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let changed = now.iter().filter(|(key, value)| was.get(*key) != Some(value)).map(|(key, value)| {
+        let value = match (was.get(key), value) {
+            (Some(was @ Value::Object(_)), Value::Object(_)) => Value::Object(between(was, value)),
+            _ => value.clone(),
+        };
+        (key.clone(), value)
+    });
+    gone.chain(changed).collect()
 }
 
 fn managers(object: &Value) -> impl Iterator<Item = &Value> {
@@ -129,6 +178,29 @@ mod tests {
             json!({ "mode": "Disabled", "excludeNamespaces": ["a", "b"], "audit": { "policy": "Report" } });
         check(&live(), json!({ "mode": "Disabled" }), ours);
         check(&Value::Null, json!({ "mode": "CNI" }), json!({ "mode": "CNI" }));
+    }
+
+    #[test]
+    fn what_lies_between_is_a_merge_patch() {
+        let before = json!({ "mode": "CNI", "install": { "image": "a:2", "list": "x" }, "same": { "a": 1 } });
+        let after = json!({ "mode": "CNI", "install": { "list": "y" }, "same": { "a": 1 }, "new": [1] });
+        let patch = between(&before, &after);
+        assert_eq!(
+            Value::Object(patch.clone()),
+            json!({ "install": { "image": null, "list": "y" }, "new": [1] })
+        );
+        let mut made = before.clone();
+        json_patch::merge(&mut made, &Value::Object(patch.clone()));
+        assert_eq!(made, after);
+        assert!(is_as(&after, &patch) && !is_as(&before, &patch) && between(&after, &after).is_empty());
+        check(
+            &live(),
+            json!({ "audit": { "policy": null } }),
+            json!({ "audit": {}, "excludeNamespaces": ["a", "b"], "mode": "CNI" }),
+        );
+        let taken = json!({ "rollout": { "paused": null } });
+        let held = held(&live(), taken.as_object().unwrap());
+        assert_eq!(held, [(".spec.rollout.paused".to_owned(), "kubectl".to_owned())]);
     }
 
     #[test]

@@ -1,0 +1,34 @@
+//! By what our objects in a cluster are known, and what a revision holds. Plain data, for whoever makes, finds or removes them.
+
+use super::mesh::MeshCNISpec;
+use crate::print::words::CONTROLLER;
+use serde::{Deserialize, Serialize};
+
+/// What agents are made of: the settings, and the program.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub(crate) struct Release {
+    /// What the operator wants.
+    pub(crate) spec: MeshCNISpec,
+    /// The image of agents, where `spec` names none.
+    pub(crate) image: String,
+}
+
+impl Release {
+    /// The image of agents.
+    pub(crate) fn agents(&self) -> &str {
+        self.spec.install.image.as_deref().unwrap_or(&self.image)
+    }
+}
+
+/// Who the controller is, to whoever asks for an object's fields or its label; its Deployment and its Lease are called so too.
+pub(crate) const MANAGER: &str = CONTROLLER;
+/// The label that tells the controller's objects from others'.
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The annotation with the revision that a DaemonSet was made of.
+pub(crate) const REVISION: &str = "millrace.dev/revision";
+/// The annotation of a revision with the generation of the MeshCNI that it was made of.
+pub(crate) const GENERATION: &str = "millrace.dev/generation";
+/// The label of a node that says which of our DaemonSets is for it.
+pub(crate) const PLATFORM_LABEL: &str = "millrace.dev/platform";
+/// Our condition of a node.
+pub(crate) const CONDITION: &str = "millrace.dev/Serving";

@@ -46,6 +46,7 @@ pub(crate) enum Command {
     Migrate(migrate::Migrate),
     Rollback(lifecycle::Rollback),
     Upgrade(lifecycle::Upgrade),
+    Uninstall(lifecycle::Uninstall),
     Completion(Completion),
     Man(Man),
     Explain(Box<pod::Explain>),

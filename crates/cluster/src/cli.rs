@@ -24,6 +24,7 @@ pub(crate) mod status;
 pub(crate) mod switch;
 mod table;
 pub(crate) mod trace;
+pub(crate) mod uninstall;
 pub(crate) mod upgrade;
 pub(crate) mod verify;
 mod wait;

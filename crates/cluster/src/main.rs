@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Command::Migrate(args) => cli::migrate::run(args, &mut out),
         Command::Rollback(args) => cli::rollback::run(args, &mut out),
         Command::Upgrade(args) => cli::upgrade::run(args, &mut out),
+        Command::Uninstall(args) => cli::uninstall::run(args, &mut out),
         Command::Completion(args) => cli::manual::completion(args, &mut out),
         Command::Man(args) => cli::manual::man(args, &mut out),
         Command::Explain(args) => cli::explain::run(args, &mut out),

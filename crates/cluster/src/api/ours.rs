@@ -32,3 +32,7 @@ pub(crate) const GENERATION: &str = "millrace.dev/generation";
 pub(crate) const PLATFORM_LABEL: &str = "millrace.dev/platform";
 /// Our condition of a node.
 pub(crate) const CONDITION: &str = "millrace.dev/Serving";
+/// What every label, annotation, taint and condition of ours begins with.
+pub(crate) const DOMAIN: &str = "millrace.dev/";
+/// The annotation of a MeshCNI that is uninstalled though pods depend on the agents: `true`, by `millrace uninstall --force`.
+pub(crate) const UNPROTECTED: &str = "millrace.dev/uninstall-unprotected";

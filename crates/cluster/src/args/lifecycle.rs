@@ -1,4 +1,4 @@
-//! The flags of the commands that take a whole cluster back or on: rollback, upgrade.
+//! The flags of the commands that take a whole cluster back, on, or away: rollback, upgrade, uninstall.
 
 use super::EXIT_SWITCH;
 use super::cluster::Change;
@@ -40,6 +40,30 @@ pub(crate) struct Upgrade {
     #[command(flatten)]
     pub(crate) change: Change,
 }
+
+/// Take everything of Millrace off the cluster: switch off, clear the nodes, remove the controller and the definitions.
+///
+/// Where it stands is told by the cluster itself, so that the same command goes on where the last one stopped; with --wait it
+/// goes through to the end. Pods that depend on the agents are restarted first (`millrace migrate`). What others made is not
+/// touched, and namespaces stay.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXIT_UNINSTALL)]
+pub(crate) struct Uninstall {
+    /// Look at every place where something could be left, and say of each whether it is clean and how to make it so.
+    #[arg(long)]
+    pub(crate) prove_clean: bool,
+    /// Leave pods that depend on the agents to themselves; they are listed. Nothing redirects them once they start anew.
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) home: Home,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+const EXIT_UNINSTALL: &str = "\
+Exit status: 0 all of it is removed, and with --prove-clean nothing was found; 1 something is left, and the same command goes \
+on; 2 it could not be done; 130 the waiting was interrupted.";
 
 /// Where the controller lives.
 #[derive(Clone, Debug, Args)]

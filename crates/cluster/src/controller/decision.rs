@@ -15,6 +15,7 @@ use super::transition::{self, Input, Step, Wanted};
 use super::world::Child;
 use crate::api::condition::ConditionStatus;
 use crate::api::mesh::{MeshCNI, Mode};
+use crate::api::ours::UNPROTECTED;
 use crate::api::status::{MeshCNIStatus, State};
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -93,7 +94,7 @@ pub(crate) fn decide(question: &Question<'_>) -> Decision {
         wanted,
         paused: spec.rollout.paused,
         targets: &nodes.targets,
-        dependent: observed.pods.dependent(),
+        dependent: if is_forsaken(mesh, wanted) { 0 } else { observed.pods.dependent() },
         settled: question.settled,
         agents_left: sets || observed.has_agents(),
         unclear: &names,
@@ -147,6 +148,12 @@ pub(crate) fn wanted(mesh: &MeshCNI) -> Wanted {
         Mode::InitContainer => Wanted::InitContainer,
         Mode::Disabled => Wanted::Disabled,
     }
+}
+
+/// Whether an uninstallation was told to leave pods that depend on the agents to themselves. Anything less is not heard.
+fn is_forsaken(mesh: &MeshCNI, wanted: Wanted) -> bool {
+    let told = mesh.metadata.annotations.as_ref().and_then(|all| all.get(UNPROTECTED));
+    wanted == Wanted::Uninstall && told.is_some_and(|value| value == "true")
 }
 
 /// The revision to go back to: of a change that stalled, once and until the specification is changed.

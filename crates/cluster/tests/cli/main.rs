@@ -10,3 +10,4 @@ mod plan;
 mod program;
 mod status;
 mod switch;
+mod uninstall;

@@ -7,7 +7,9 @@ use std::process::Command;
 fn shells_and_man_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let said = run(&["completion", shell]);
-        let knows = ["enable", "status", "migrate"].iter().all(|verb| said.out.contains(verb));
+        let knows = ["enable", "status", "migrate", "rollback", "upgrade", "uninstall"]
+            .iter()
+            .all(|verb| said.out.contains(verb));
         assert!(said.status == Some(0) && knows, "{shell}: {}", said.err);
     }
     assert!(run(&["man"]).out.contains(".TH millrace 1"));

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod install;
+mod uninstall;
 
 use cluster::{Cluster, Controller};
 use millrace_rig::apiserver::Apiserver;

@@ -1,0 +1,114 @@
+//! The kinds of everything that is ours in a cluster, and whose an object is, told from its kind, name and labels. PURE.
+//!
+//! The order is that in which they are removed: what is asked by the API server first, so that nobody is refused for want of an
+//! answer; then what runs; then what that needed.
+
+use crate::api::ours::{MANAGED_BY, MANAGER, WEBHOOK};
+use kube::core::ApiResource;
+use std::collections::BTreeMap;
+
+/// Group, version, kind and plural.
+pub(super) type Kind = (&'static str, &'static str, &'static str, &'static str);
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const HOOKS: &str = "admissionregistration.k8s.io";
+
+/// All but the definitions, which go last.
+pub(super) const KINDS: [Kind; 19] = [
+    (HOOKS, "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
+    (HOOKS, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations"),
+    ("apps", "v1", "DaemonSet", "daemonsets"),
+    ("batch", "v1", "Job", "jobs"),
+    ("apps", "v1", "Deployment", "deployments"),
+    ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    ("", "v1", "Service", "services"),
+    ("apps", "v1", "ControllerRevision", "controllerrevisions"),
+    ("", "v1", "ConfigMap", "configmaps"),
+    ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
+    ("", "v1", "ResourceQuota", "resourcequotas"),
+    (RBAC, "v1", "RoleBinding", "rolebindings"),
+    (RBAC, "v1", "Role", "roles"),
+    (RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings"),
+    (RBAC, "v1", "ClusterRole", "clusterroles"),
+    ("", "v1", "ServiceAccount", "serviceaccounts"),
+    ("", "v1", "Secret", "secrets"),
+    ("coordination.k8s.io", "v1", "Lease", "leases"),
+    ("", "v1", "Namespace", "namespaces"),
+];
+
+/// The definitions, in the order in which they go: the switch last of all.
+pub(super) const DEFINITIONS: [&str; 2] = ["meshcninodes.millrace.dev", "meshcnis.millrace.dev"];
+
+/// What has our labels: what the controller makes, and what is applied to install it or an agent.
+pub(super) const LABELS: [(&str, &str); 2] =
+    [(MANAGED_BY, MANAGER), ("app.kubernetes.io/part-of", "millrace")];
+
+/// What has no label, by kind and name, in the controller's namespace.
+pub(super) const NAMED: [(&str, &str); 2] = [("Secret", WEBHOOK), ("Lease", MANAGER)];
+
+/// Whose an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The controller's own, or what it left: it goes with it.
+    Controllers,
+    /// It runs agents, or clears a node: without it a node would stay as it is.
+    Nodes,
+    /// It was applied by hand, as `millrace print manifests` prints it.
+    ByHand,
+    /// A namespace, in which somebody else may live by now.
+    Namespace,
+}
+
+/// Whose it is.
+pub(super) fn whose(kind: &str, name: &str, labels: &BTreeMap<String, String>) -> Whose {
+    let managed = labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER);
+    let component = labels.get("app.kubernetes.io/component").map(String::as_str);
+    match kind {
+        "Namespace" => Whose::Namespace,
+        "DaemonSet" | "Job" => {
+            if managed {
+                Whose::Nodes
+            } else {
+                Whose::ByHand
+            }
+        }
+        _ if managed || component == Some("controller") || NAMED.contains(&(kind, name)) => {
+            Whose::Controllers
+        }
+        _ => Whose::ByHand,
+    }
+}
+
+/// How an API server is asked for a kind.
+pub(super) fn resource((group, version, kind, plural): Kind) -> ApiResource {
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") },
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_told_by_kind_name_and_labels() {
+        let check = |kind: &str, name: &str, labels: &[(&str, &str)], expected: Whose| {
+            let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            assert_eq!(whose(kind, name, &labels), expected, "{kind} {name}");
+        };
+        let [managed, ours] = LABELS;
+        let controller = ("app.kubernetes.io/component", "controller");
+        check("ConfigMap", "millrace-agent-k3s", &[managed, ours], Whose::Controllers);
+        check("DaemonSet", "millrace-agent-k3s", &[managed, ours], Whose::Nodes);
+        check("Job", "millrace-uninstall-n1", &[managed], Whose::Nodes);
+        check("DaemonSet", "millrace-agent", &[ours], Whose::ByHand);
+        check("ClusterRole", "millrace-agent", &[ours], Whose::ByHand);
+        check("Deployment", "x-controller", &[ours, controller], Whose::Controllers);
+        check("Lease", "millrace-controller", &[], Whose::Controllers);
+        check("Namespace", "millrace-system", &[ours], Whose::Namespace);
+    }
+}

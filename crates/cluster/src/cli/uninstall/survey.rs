@@ -1,0 +1,221 @@
+//! Everything of Millrace that a cluster has, read place by place. It asks, and changes nothing.
+
+use super::kinds::{DEFINITIONS, KINDS, Kind, LABELS, NAMED, resource};
+use super::remains::{self, Left, Remains};
+use crate::api::mesh::MeshCNI;
+use crate::api::node::MeshCNINode;
+use crate::args::cluster::Scope;
+use crate::cli::connect::{Connection, Error};
+use crate::cli::plan;
+use crate::mechanism::{Mechanism, mechanism};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{DynamicObject, ListParams};
+use kube::core::ApiResource;
+use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most objects of one kind that are looked at (M10).
+const MOST: usize = 100_000;
+/// The most pods that are named; the others are counted.
+const MOST_NAMED: usize = 20;
+/// Where events about what has no namespace are.
+const EVENTS: &str = "default";
+
+/// A look at a cluster.
+pub(super) struct Survey<'a> {
+    /// The cluster.
+    pub(super) connection: &'a Connection,
+    /// Where the controller lives.
+    pub(super) home: &'a str,
+    /// The key of the taint that is in use.
+    pub(super) taint: &'a str,
+}
+
+impl Survey<'_> {
+    /// Our objects, each kind with the metadata of its objects. A kind that the server does not know has none.
+    pub(super) async fn objects(&self) -> Result<Vec<(Kind, Vec<Value>)>, Error> {
+        let mut all = Vec::new();
+        for kind in KINDS {
+            all.push((kind, self.of(kind).await?));
+        }
+        Ok(all)
+    }
+
+    async fn of(&self, kind: Kind) -> Result<Vec<Value>, Error> {
+        let known = resource(kind);
+        let api: Api<DynamicObject> = Api::all_with(self.connection.client.clone(), &known);
+        let mut found: BTreeMap<(String, String), Value> = BTreeMap::new();
+        let mut keep = |object: &Value| {
+            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+            found.insert((text("namespace"), text("name")), object["metadata"].clone());
+        };
+        for (label, value) in LABELS {
+            let params = ListParams::default().labels(&format!("{label}={value}"));
+            self.each(kind.3, &api, params, &mut keep).await?;
+        }
+        let named = NAMED.iter().filter(|(named, _)| *named == kind.2);
+        for (_, name) in named {
+            let home: Api<DynamicObject> =
+                Api::namespaced_with(self.connection.client.clone(), self.home, &known);
+            let act = format!("read {} {}/{name}", kind.2, self.home);
+            if let Some(object) = self.connection.ask(&act, home.get_opt(name)).await? {
+                keep(&serde_json::to_value(&object).expect("an object that was read can be written"));
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// All of the kind; none where the server does not know it.
+    async fn each(
+        &self,
+        plural: &str,
+        api: &Api<DynamicObject>,
+        params: ListParams,
+        look: &mut dyn FnMut(&Value),
+    ) -> Result<(), Error> {
+        match self.connection.each(&format!("list {plural}"), api, params, MOST, look).await {
+            Err(Error::NotInstalled { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The nodes of which an agent has reported, and of which nobody has proved that it is off them.
+    pub(super) async fn reports(&self) -> Result<Vec<String>, Error> {
+        let mut names = Vec::new();
+        let mut keep = |object: &Value| names.extend(object["metadata"]["name"].as_str().map(str::to_owned));
+        self.each("meshcninodes", &self.connection.all::<MeshCNINode>(), ListParams::default(), &mut keep)
+            .await?;
+        Ok(names)
+    }
+
+    /// The definitions that are there.
+    pub(super) async fn definitions(&self) -> Result<Vec<&'static str>, Error> {
+        let api = self.connection.all::<CustomResourceDefinition>();
+        let mut found = Vec::new();
+        for name in DEFINITIONS {
+            let act = format!("read CustomResourceDefinition {name}");
+            found.extend(self.connection.ask(&act, api.get_opt(name)).await?.map(|_| name));
+        }
+        Ok(found)
+    }
+
+    /// Pods that depend on the agents, by namespace and name.
+    pub(super) async fn dependent(&self) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        self.pods(&mut |pod| {
+            if mechanism(pod) == Some(Mechanism::Cni) {
+                found.push(named(pod));
+            }
+        })
+        .await?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// Everything that is left, place by place.
+    pub(super) async fn remains(&self) -> Result<Remains, Error> {
+        let mut remains = Remains::default();
+        let mut switches = Vec::new();
+        let mut keep = |_: &Value| {
+            switches.push(Left {
+                what: "MeshCNI default".to_owned(),
+                way: Some("millrace uninstall --wait".to_owned()),
+            });
+        };
+        self.each("meshcnis", &self.connection.all::<MeshCNI>(), ListParams::default(), &mut keep).await?;
+        remains.at("MeshCNI", switches);
+        remains.at("MeshCNINode", self.reports().await?.iter().map(|name| unproven(name)).collect());
+        for (kind, all) in self.objects().await? {
+            remains.at(kind.2, all.iter().map(|meta| remains::object(kind.2, meta)).collect());
+        }
+        let (mut nodes, mut names) = (Vec::new(), BTreeSet::new());
+        let mut look = |node: &Value| {
+            names.extend(node["metadata"]["name"].as_str().map(str::to_owned));
+            nodes.extend(remains::node(node, self.taint));
+        };
+        self.each("nodes", &self.connection.all::<Node>(), ListParams::default(), &mut look).await?;
+        nodes.extend(self.given_up(&names).await?);
+        remains.at("labels, taints and conditions of nodes", nodes);
+        let mut spaces = Vec::new();
+        let mut look = |one: &Value| spaces.extend(remains::namespace(one));
+        self.each("namespaces", &self.connection.all::<Namespace>(), ListParams::default(), &mut look)
+            .await?;
+        remains.at("labels and annotations of namespaces", spaces);
+        remains.at("stamps of pods", self.stamped().await?);
+        let definition = |name: &&str| Left {
+            what: format!("CustomResourceDefinition {name}"),
+            way: Some(format!("millrace uninstall, or kubectl delete crd {name}")),
+        };
+        remains.at("CustomResourceDefinition", self.definitions().await?.iter().map(definition).collect());
+        Ok(remains)
+    }
+
+    /// Pods with our stamp. One that says to leave the pod alone does nothing, and goes with it.
+    async fn stamped(&self) -> Result<Vec<Left>, Error> {
+        let (mut redirected, mut skipped) = (Vec::new(), 0_usize);
+        self.pods(&mut |pod| {
+            let text = pod["metadata"]["annotations"][STAMP_ANNOTATION].as_str();
+            match text.map(stamp::read) {
+                None => {}
+                Some(Ok(Stamp::Skip(_))) => skipped += 1,
+                Some(_) => redirected.push((named(pod), pod["metadata"]["namespace"].clone())),
+            }
+        })
+        .await?;
+        let restart = "restart it: its rules are kept by nobody any more (MR4006)";
+        let name =
+            |(name, _): &(String, Value)| Left { what: format!("Pod {name}"), way: Some(restart.to_owned()) };
+        let mut left: Vec<Left> = redirected.iter().take(MOST_NAMED).map(name).collect();
+        if redirected.len() > MOST_NAMED {
+            let what = format!("{} pods more", redirected.len() - MOST_NAMED);
+            left.push(Left { what, way: Some(restart.to_owned()) });
+        }
+        if skipped > 0 {
+            left.push(Left {
+                what: format!("{skipped} pods with a stamp that says to leave them alone"),
+                way: None,
+            });
+        }
+        Ok(left)
+    }
+
+    /// Nodes that were away when they were to be cleared, as far as events still tell and they are there.
+    async fn given_up(&self, nodes: &BTreeSet<String>) -> Result<Vec<Left>, Error> {
+        let kind = ApiResource::erase::<Event>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.connection.client.clone(), EVENTS, &kind);
+        let mut left = Vec::new();
+        let mut look = |event: &Value| {
+            let words = event["message"].as_str().unwrap_or_default();
+            let listed =
+                words.split_once(": ").and_then(|(_, rest)| rest.split(';').next()).unwrap_or_default();
+            let event = event["metadata"]["name"].as_str().unwrap_or_default();
+            left.extend(listed.split(", ").filter(|name| nodes.contains(*name)).map(|name| Left {
+                what: format!("Node {name}: was away when it was to be cleared"),
+                way: Some(format!(
+                    "millrace agent uninstall there, then kubectl delete event {event} -n {EVENTS}"
+                )),
+            }));
+        };
+        let params = ListParams::default().fields("reason=NodesLeft,involvedObject.kind=MeshCNI");
+        self.each("events", &api, params, &mut look).await?;
+        Ok(left)
+    }
+
+    async fn pods(&self, look: &mut dyn FnMut(&Value)) -> Result<(), Error> {
+        plan::pods(self.connection, &Scope { namespace: None, all_namespaces: true }, look).await
+    }
+}
+
+/// A node whose agent reported.
+fn unproven(name: &str) -> Left {
+    let way = format!("millrace agent uninstall on the node, then kubectl delete meshcninode {name}");
+    Left { what: format!("MeshCNINode {name}: nobody proved that the node is clear"), way: Some(way) }
+}
+
+fn named(pod: &Value) -> String {
+    let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
+    format!("{}/{}", text("namespace"), text("name"))
+}

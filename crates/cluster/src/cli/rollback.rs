@@ -7,12 +7,11 @@ use super::change::{self, diff};
 use super::connect::{Connection, block_on};
 use super::revisions::{self, Revision};
 use super::table::Table;
-use super::{Outcome, ago, switch};
+use super::{Outcome, ago, form, switch};
 use crate::api::mesh::MeshCNISpec;
 use crate::api::status::{Change, MeshCNIStatus};
 use crate::args::lifecycle::Rollback;
 use crate::args::output::{Form, Lang, Style};
-use crate::print::yaml;
 use anyhow::{Context, Result, bail};
 use choose::{Target, choose};
 use k8s_openapi::jiff::Timestamp;
@@ -87,13 +86,12 @@ fn list(
             is_good: status.last_good_revision == Some(revision.number),
         })
         .collect();
-    match style.form {
-        Form::Json => writeln!(out, "{:#}", value(&rows))?,
-        Form::Yaml => write!(out, "{}", yaml::document(&value(&rows)))?,
-        Form::Table | Form::Wide if rows.is_empty() => {
-            writeln!(out, "{}", style.say("no revision is kept", "没有保留任何修订"))?;
-        }
-        Form::Table | Form::Wide => table(&rows, Timestamp::now(), style).write(out, "")?,
+    if form::data(style.form, &value(&rows), "revisions", out)? {
+        return Ok(Outcome::Well);
+    }
+    match rows.is_empty() {
+        true => writeln!(out, "{}", style.say("no revision is kept", "没有保留任何修订"))?,
+        false => table(&rows, Timestamp::now(), style).write(out, "")?,
     }
     Ok(Outcome::Well)
 }

@@ -96,14 +96,13 @@ pub(super) fn title(changed: &Changed, style: Style, out: &mut dyn Write) -> Res
     if form::data(style.form, &changed.after, "", out)? {
         return Ok(false);
     }
-            let did = match (changed.is_any(), changed.before.is_null()) {
-                (false, _) => style.say("unchanged", "未变化"),
-                (true, true) => style.say("created", "已创建"),
-                (true, false) => style.say("changed", "已修改"),
-            };
-            let tried =
-                if changed.tried { style.say(" (server dry run)", "(服务器试运行)") } else { "" };
-            writeln!(out, "meshcni.millrace.dev/default {did}{tried}")?;
+    let did = match (changed.is_any(), changed.before.is_null()) {
+        (false, _) => style.say("unchanged", "未变化"),
+        (true, true) => style.say("created", "已创建"),
+        (true, false) => style.say("changed", "已修改"),
+    };
+    let tried = if changed.tried { style.say(" (server dry run)", "(服务器试运行)") } else { "" };
+    writeln!(out, "meshcni.millrace.dev/default {did}{tried}")?;
     Ok(true)
 }
 

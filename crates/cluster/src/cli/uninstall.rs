@@ -12,12 +12,11 @@ mod survey;
 
 use super::change::{self, Changed};
 use super::connect::{Connection, Error, block_on};
-use super::{Outcome, plan, wait};
+use super::{Outcome, form, plan, wait};
 use crate::api::mesh::{MeshCNI, NodeTaint};
 use crate::api::ours::UNPROTECTED;
 use crate::args::lifecycle::Uninstall;
 use crate::args::output::{Form, Mark, Style};
-use crate::print::yaml;
 use anyhow::Result;
 use follow::{End, Follow, Until};
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -243,22 +242,20 @@ impl Walk<'_> {
             value["done"] = json!(outcome == Outcome::Well);
             value
         };
-        match self.style.form {
-            Form::Json => writeln!(out, "{:#}", value())?,
-            Form::Yaml => write!(out, "{}", yaml::document(&value()))?,
-            Form::Table | Form::Wide => {
-                if let Some(remains) = remains {
-                    proof(remains, self.style, out)?;
-                } else if outcome == Outcome::Well && self.args.change.writing.dry_run.is_none() {
-                    let words = self.style.say(
-                        "uninstalled; --prove-clean looks at every place",
-                        "已卸载;--prove-clean 会检查每一处",
-                    );
-                    writeln!(out, "{words}")?;
-                }
-            }
+        if form::data(self.style.form, &value(), "places", out)? {
+            return Ok(());
         }
-        Ok(())
+        match remains {
+            Some(remains) => proof(remains, self.style, out),
+            None if outcome == Outcome::Well && self.args.change.writing.dry_run.is_none() => {
+                let words = self.style.say(
+                    "uninstalled; --prove-clean looks at every place",
+                    "已卸载;--prove-clean 会检查每一处",
+                );
+                Ok(writeln!(out, "{words}")?)
+            }
+            None => Ok(()),
+        }
     }
 }
 

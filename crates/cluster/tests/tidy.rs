@@ -138,7 +138,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["core::reason", "core::policy{Reason}", "cluster::args::output{Lang}", "cluster::codes::*"],
     ),
     // The custom resources: data for all roles.
-    ("cluster::api", &["core::*", "cluster::api::*", "cluster::print::words{CONTROLLER}", "cluster::print::yaml"]),
+    (
+        "cluster::api",
+        &["core::*", "cluster::api::*", "cluster::print::words{CONTROLLER}", "cluster::print::yaml"],
+    ),
     // What is printed depends on flags alone, and on what the agent itself knows of platforms.
     (
         "cluster::print",

@@ -3,7 +3,8 @@
 //! The order is that in which they are removed: what is asked by the API server first, so that nobody is refused for want of an
 //! answer; then what runs; then what that needed.
 
-use crate::api::ours::{MANAGED_BY, MANAGER, WEBHOOK};
+use crate::api::ours::{MANAGED_BY, MANAGER};
+use crate::print::words::WEBHOOK;
 use kube::core::ApiResource;
 use std::collections::BTreeMap;
 

@@ -54,6 +54,7 @@ codes! {
     1104 FieldConflict,
     1105 Forbidden,
     1106 ServerUnreachable,
+    1107 SpecDoubtful,
 
     2001 NodeNotReady,
     2002 AgentAbsent,

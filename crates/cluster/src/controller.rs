@@ -8,6 +8,7 @@ mod apply;
 mod children;
 mod decision;
 mod heal;
+mod judged;
 mod lease;
 mod metrics;
 mod observed;

@@ -1,7 +1,7 @@
 //! The webhook: what happens to pods when they are admitted, so that the node's plugin redirects them without anything
 //! privileged in them.
 //!
-//! `inject` decides, of plain data; it is the same offline (`millrace inject`). `serve` answers an API server, over TLS with
+//! `inject` decides, of plain data; it is the same offline (`millrace inject`). `spec` judges a MeshCNI. `serve` answers an API server, over TLS with
 //! certificates of its own (`certs`).
 
 pub(crate) mod alone;
@@ -15,6 +15,7 @@ mod network;
 mod review;
 pub(crate) mod serve;
 pub(crate) mod settings;
+mod spec;
 mod tls;
 pub(crate) mod wishes;
 

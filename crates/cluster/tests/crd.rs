@@ -7,8 +7,9 @@ use millrace_rig::apiserver::Apiserver;
 use millrace_rig::{crdserver, wait};
 use serde_json::Value;
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use wrong::By;
 
@@ -34,11 +35,72 @@ fn a_wrong_object_is_refused_by_name_of_its_field() {
             By::Rule | By::Check => check(one.spec, "check", found, Some(one.field)),
         }
     }
+    our_webhook_says_the_same(&old);
     let second = object("second", "{}");
     let refused = |api: &Apiserver| refusal(&api.kubectl(&["apply", "--dry-run=server", "-f", "-"], &second));
     check("second", "a server of 1.20", refused(&old), None);
     check("second", "a server of today", refused(&new), Some("there is one MeshCNI in a cluster"));
     check("second", "check", refusal(&print_config(&second)), Some("metadata.name"));
+}
+
+/// By a controller's own webhook a server of 1.20 refuses what it would take; without it, it takes that again.
+fn our_webhook_says_the_same(old: &Apiserver) {
+    old.done(&["create", "namespace", "millrace-system"], "");
+    let wrong = object("default", "{install: {image: 'No Image'}}");
+    let dry_run = |object: &str| old.kubectl(&["apply", "--dry-run=server", "-f", "-"], object);
+    let controller = Controller::start(old);
+    // It learns of its configuration by a watch of its own, of which it tells nobody.
+    wait::until("the API server asks the webhook", PATIENCE, || {
+        refusal(&dry_run(&wrong)).map(drop).ok_or_else(|| controller.said(old))
+    });
+    for one in wrong::ALL {
+        let found = refusal(&dry_run(&object("default", one.spec)));
+        check(one.spec, "a server of 1.20 with our webhook", found, Some(one.field));
+    }
+    let found = refusal(&dry_run(&object("second", "{}")));
+    check("second", "a server of 1.20 with our webhook", found, Some("metadata.name"));
+    let doubtful = dry_run(&object("default", "{failurePolicy: Open}"));
+    let said = String::from_utf8_lossy(&doubtful.stderr).into_owned();
+    assert!(doubtful.status.success() && said.contains("MR1107 spec.failurePolicy"), "{said}");
+    // Whoever is wrong already can be let go of: the webhook was away when this one came.
+    drop(controller);
+    old.done(&["apply", "-f", "-"], &wrong);
+    let controller = Controller::start(old);
+    let other = object("default", "{install: {image: 'No Image either'}}");
+    wait::until("the API server asks the webhook again", PATIENCE, || {
+        refusal(&dry_run(&other)).map(drop).ok_or_else(|| controller.said(old))
+    });
+    old.done(&["label", "meshcni", "default", "kept=yes"], "");
+    drop(controller);
+    let finalizers = r#"[{"op": "remove", "path": "/metadata/finalizers"}]"#;
+    old.kubectl(&["patch", "meshcni", "default", "--type=json", "-p", finalizers], "");
+    old.done(&["delete", "meshcni", "default", "--wait=true", "--timeout=60s"], "");
+}
+
+/// A controller's process, gone when dropped.
+struct Controller(Child);
+
+impl Controller {
+    fn start(api: &Apiserver) -> Controller {
+        let held = TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr()).expect("a port");
+        let log = std::fs::File::create(api.folder().join("controller.log")).expect("the folder is ours");
+        let mut command = millrace();
+        command.args(["controller", "--metrics-address=none", "--lease-seconds=3", "--kubeconfig"]);
+        command.arg(api.kubeconfig()).arg(format!("--webhook-address={held}"));
+        command.arg(format!("--webhook-url=https://{held}/inject"));
+        Controller(command.stdin(Stdio::null()).stderr(log).spawn().expect("millrace runs"))
+    }
+
+    fn said(&self, api: &Apiserver) -> String {
+        std::fs::read_to_string(api.folder().join("controller.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

@@ -153,6 +153,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::print",
             "cluster::agent::health::probe{VARIABLE}",
             "cluster::agent::platform",
+            // Where an API server finds the webhook.
+            "cluster::webhook::serve{CHECK}",
         ],
     ),
     // What all roles share.

@@ -1,10 +1,10 @@
 //! Everything that is wrong with a MeshCNI: what the schema and its rules say, which servers before 1.25 pass over, and what
-//! neither can say. PURE.
+//! neither can say; and what of it is doubtful. PURE.
 //!
 //! It mends nothing and looks nothing up. What it accepts converts without a complaint.
 
 use super::convert;
-use super::mesh::{AuditPolicy, Finding, MeshCNISpec, Way};
+use super::mesh::{AuditPolicy, FailurePolicy, Finding, MeshCNISpec, Mode, Way, WebhookFailurePolicy};
 use super::names::{is_dns_label, is_image, is_key, is_plain_path, is_value, label};
 use super::platform::Platform;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -46,6 +46,51 @@ pub(crate) fn check(name: &str, spec: &MeshCNISpec) -> Vec<Complaint> {
         "write one such as example.org/name",
     );
     found.0
+}
+
+/// What is not wrong and may still not be meant; each is a warning, and refuses nothing.
+pub(crate) fn doubts(spec: &MeshCNISpec) -> Vec<Complaint> {
+    let mut found = Vec::new();
+    let mut doubt = |path: &str, value: &str, problem: &str, fix: &str| {
+        found.push(Complaint::note(path, value, problem, fix));
+    };
+    if spec.failure_policy == FailurePolicy::Open {
+        let problem = "lets pods of the mesh start unprotected whose decision cannot be had";
+        doubt("spec.failurePolicy", "Open", problem, "write Closed");
+    }
+    if spec.admission.failure_policy == WebhookFailurePolicy::Fail {
+        let problem = "stops pods outside the mesh as well while no webhook answers";
+        doubt(
+            "spec.admission.failurePolicy",
+            "Fail",
+            problem,
+            "write Ignore where the injector adds istio-init",
+        );
+    }
+    if spec.rollout.max_unavailable == IntOrString::String("100%".to_owned()) {
+        let problem = "has the agents of all nodes replaced at once";
+        doubt("spec.rollout.maxUnavailable", "100%", problem, "write a smaller part");
+    }
+    let selected = &spec.install.node_selector;
+    if spec.mode == Mode::Cni && !selected.is_empty() {
+        let problem =
+            "leaves nodes out: a pod that may run on either kind is converted, and does not start on those";
+        let labels: Vec<String> = selected.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let fix = "select these labels in the mesh's pods too";
+        doubt("spec.install.nodeSelector", &labels.join(","), problem, fix);
+    }
+    for (key, value) in &spec.rollout.canary_node_selector {
+        if selected.get(key).is_some_and(|other| other != value) {
+            let problem = "fits no node that install.nodeSelector selects, so no node gets a change first";
+            doubt(
+                "spec.rollout.canaryNodeSelector",
+                &format!("{key}={value}"),
+                problem,
+                "choose among those",
+            );
+        }
+    }
+    found
 }
 
 struct Found(Vec<Complaint>);

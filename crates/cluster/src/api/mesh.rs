@@ -162,7 +162,8 @@ pub(crate) struct Install {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub(crate) image: Option<String>,
-    /// Labels of the nodes that agents run on; empty: all nodes. Pods on other nodes keep istio-init.
+    /// Labels of the nodes that agents run on; empty: all nodes. A pod that selects other nodes keeps istio-init; one that
+    /// may run on either kind is converted, and does not start on those.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) node_selector: BTreeMap<String, String>,
 }

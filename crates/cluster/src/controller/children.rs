@@ -114,8 +114,7 @@ pub(crate) fn admission(home: &Home, spec: &MeshCNISpec, endpoint: &Endpoint) ->
             "service": { "namespace": home.namespace, "name": WEBHOOK, "path": PATH, "port": 443 }
         }),
     };
-    let bundle = ByteString(endpoint.bundle.clone().into_bytes());
-    client["caBundle"] = serde_json::to_value(bundle).expect("bytes have a text");
+    client["caBundle"] = bundle(endpoint);
     let policy = match spec.admission.failure_policy {
         WebhookFailurePolicy::Ignore => "Ignore",
         WebhookFailurePolicy::Fail => "Fail",
@@ -144,6 +143,12 @@ pub(crate) fn admission(home: &Home, spec: &MeshCNISpec, endpoint: &Endpoint) ->
     });
     sign(&mut tree, home);
     tree
+}
+
+/// Whom an API server is to trust, as it is written in a configuration.
+pub(crate) fn bundle(endpoint: &Endpoint) -> Value {
+    let bundle = ByteString(endpoint.bundle.clone().into_bytes());
+    serde_json::to_value(bundle).expect("bytes have a text")
 }
 
 /// Where an object is.

@@ -3,6 +3,7 @@
 //! Being told to stop changes nothing in the cluster but who acts there.
 
 use super::admission::{Told, Webhook};
+use super::judged;
 use super::lease::Claim;
 use super::metrics::Metrics;
 use super::pages::{Health, router};
@@ -147,6 +148,9 @@ async fn act(orders: Orders, client: Client, metrics: Metrics, stop: Cancellatio
     let mut tasks = JoinSet::new();
     watches::start(&mut tasks, &client, &orders.namespace, &shared);
     tasks.spawn(watches::mesh(client.clone(), shared.clone()));
+    if let Some(way) = orders.webhook.clone() {
+        tasks.spawn(judged::keep(client.clone(), metrics.clone(), orders.namespace.clone(), way));
+    }
     let leader = Leader::new(orders, client, shared, metrics);
     tokio::select! {
         () = leader.lead(&stop) => {}

@@ -211,6 +211,10 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
         "Has pods admitted by the webhook, from when all nodes serve to when no pod depends on them.",
     ),
     (
+        "controller/ClusterRole/rules/admissionregistration.k8s.io validatingwebhookconfigurations list,patch,watch",
+        "Has a MeshCNI judged by the webhook: who installed it takes it away, the controller says whom to trust.",
+    ),
+    (
         "controller/ClusterRole/rules/ pods get",
         "From here on: held for no other reason than to be granted to agents.",
     ),
@@ -246,6 +250,14 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
     (
         "controller/PodDisruptionBudget/spec/maxUnavailable",
         "Holds for any number of replicas; of one alone, no drain would ever come to an end otherwise.",
+    ),
+    (
+        "controller/ValidatingWebhookConfiguration/webhooks/meshcnis.millrace.dev/failurePolicy",
+        "A controller that is down or broken must not keep anybody from switching off.",
+    ),
+    (
+        "controller/ValidatingWebhookConfiguration/webhooks/meshcnis.millrace.dev/clientConfig",
+        "The controller adds whom to trust (caBundle); until then nobody is asked.",
     ),
     (
         "controller/Deployment/spec/template/spec/dnsPolicy",

@@ -1,7 +1,7 @@
 //! The agent's configuration file: as it is shipped, every key with its default; and as a MeshCNI makes it.
 
 use super::places::{chain, way};
-use crate::api::check::check;
+use crate::api::check::{check, doubts};
 use crate::api::convert::{AgentConfig, agent_config};
 use crate::api::mesh::MeshCNI;
 use crate::args::print::{Platform, Profile};
@@ -88,7 +88,7 @@ pub(super) fn of_file(file: &Path, out: &mut dyn Write) -> Result<Outcome> {
     let mesh: MeshCNI =
         serde_saphyr::from_str(&text).with_context(|| format!("{} is no MeshCNI", file.display()))?;
     let complaints = check(mesh.metadata.name.as_deref().unwrap_or_default(), &mesh.spec);
-    for complaint in &complaints {
+    for complaint in complaints.iter().chain(&doubts(&mesh.spec)) {
         writeln!(io::stderr(), "{complaint}")?;
     }
     if complaints.is_empty() {

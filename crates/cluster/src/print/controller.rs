@@ -9,7 +9,8 @@ mod rights;
 use super::crd;
 use super::kustomize::{Files, by_file, kustomization};
 use super::objects::{Object, namespace};
-use super::words::{self, COMPONENT, CONTROLLER, NAMESPACE, WEBHOOK, map};
+use super::words::{self, COMPONENT, CONTROLLER, NAMESPACE, VALIDATING, WEBHOOK, map};
+use crate::webhook::serve::CHECK;
 use deployment::{HEALTH, PRIORITY, WEBHOOK_PORT};
 use k8s_openapi::api::core::v1::{
     ResourceQuota, ResourceQuotaSpec, ScopeSelector, ScopedResourceSelectorRequirement, Service, ServicePort,
@@ -50,6 +51,7 @@ pub(crate) fn objects(words: &Words) -> Vec<Object> {
     all.push(Object::new("networkpolicy", reachable(words)));
     all.push(Object::new("service", service(words)));
     all.push(Object::new("disruption", budget(words)));
+    all.push(Object { file: "webhook", tree: webhook(&words.namespace) });
     all.push(Object::new("deployment", deployment::deployment(words)));
     all
 }
@@ -62,6 +64,30 @@ pub(crate) fn files() -> Files {
         "The controller, and what it follows. It makes the agents by itself: apply no overlay beside it.";
     files.insert("kustomization.yaml".to_owned(), kustomization(head, &json!({ "resources": names })));
     files
+}
+
+/// Has a MeshCNI judged by the controller's webhook. Whom an API server trusts there only the controller knows, and adds.
+pub(crate) fn webhook(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": meta(VALIDATING, None),
+        "webhooks": [{
+            "name": "meshcnis.millrace.dev",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": {
+                "service": { "namespace": namespace, "name": WEBHOOK, "path": CHECK, "port": 443 },
+            },
+            "failurePolicy": "Ignore",
+            "matchPolicy": "Equivalent",
+            "rules": [{
+                "apiGroups": ["millrace.dev"], "apiVersions": ["v1alpha1"], "operations": ["CREATE", "UPDATE"],
+                "resources": ["meshcnis"], "scope": "Cluster",
+            }],
+            "sideEffects": "None",
+            "timeoutSeconds": 5,
+        }],
+    })
 }
 
 /// Name and labels of an object; cluster-wide ones have no namespace.

@@ -17,6 +17,8 @@ pub(crate) const COMPONENT: &str = "controller";
 pub(crate) const WEBHOOK: &str = "millrace-webhook";
 /// What has pods admitted by us: the last in order of names, so that injectors were at a pod before.
 pub(crate) const MUTATING: &str = "zz-millrace";
+/// What has a MeshCNI judged by us.
+pub(crate) const VALIDATING: &str = "millrace-meshcni";
 /// Our version, which is the image's tag as well.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The image that `make image` makes, as a runtime knows it after an import; without the tag.

@@ -1,6 +1,7 @@
 //! What the webhook counts, each declared once. Every label comes from a closed set; no label names a pod.
 
 use super::answer::Outcome;
+use super::spec::Verdict;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -11,6 +12,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     admissions: Family<[(&'static str, &'static str); 2], Counter>,
+    specifications: Family<[(&'static str, &'static str); 1], Counter>,
     malformed: Counter,
     duration: Histogram,
 }
@@ -22,6 +24,7 @@ impl Default for Metrics {
     fn default() -> Metrics {
         Metrics {
             admissions: Family::default(),
+            specifications: Family::default(),
             malformed: Counter::default(),
             duration: Histogram::new(BUCKETS),
         }
@@ -35,6 +38,11 @@ impl Metrics {
             "admissions",
             "Pods that came to the webhook, by what was done with them",
             self.admissions.clone(),
+        );
+        registry.register(
+            "specifications",
+            "MeshCNIs that came to the webhook, by what was said of them",
+            self.specifications.clone(),
         );
         registry.register(
             "malformed_reviews",
@@ -55,6 +63,11 @@ impl Metrics {
         let why = if why.is_empty() { "none" } else { why };
         self.admissions.get_or_create(&[("outcome", what), ("reason", why)]).inc();
         self.duration.observe(took.as_secs_f64());
+    }
+
+    /// A MeshCNI was judged.
+    pub(super) fn judged(&self, verdict: Verdict) {
+        self.specifications.get_or_create(&[("verdict", verdict.name())]).inc();
     }
 
     /// Something came that is no review.

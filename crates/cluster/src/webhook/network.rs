@@ -9,6 +9,7 @@ use millrace_core::pod::{Container, Pod, Role};
 use millrace_core::policy::INIT;
 use millrace_core::settings::{Dns, Outbound, OwnerGroups, Settings};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The ordinary init containers that run redirected while no proxy is up yet, with their place among the init containers.
 /// Before the redirection was the node's, only those behind `istio-init` were.
@@ -48,7 +49,10 @@ pub(super) fn unserved(object: &Value, pod: &Pod, nodes: &Unserved) -> Option<St
     }
     let wanted = spec["nodeSelector"].as_object().into_iter().flatten();
     let mut wanted = wanted.map(|(key, value)| (key, value.as_str().unwrap_or_default()));
-    if let Some((key, value)) = wanted.find(|(key, value)| fits(&nodes.node_labels, key, value)) {
+    let leads_away = |key: &str, value: &str| {
+        fits(&nodes.node_labels, key, value) || nodes.without_labels.get(key).is_some_and(|had| had != value)
+    };
+    if let Some((key, value)) = wanted.find(|(key, value)| leads_away(key, value)) {
         return Some(format!("its nodeSelector says {key}={value}"));
     }
     if let Some((key, value)) = pod.labels.iter().find(|(key, value)| fits(&nodes.pod_labels, key, value)) {
@@ -67,12 +71,35 @@ pub(super) fn unserved(object: &Value, pod: &Pod, nodes: &Unserved) -> Option<St
     tolerated.map(|key| format!("it tolerates the taint {key}"))
 }
 
+/// Whether no node with these labels meets a demand. Numbers are compared as a scheduler does.
+fn shuts_out(demand: &Value, labels: &BTreeMap<String, String>) -> bool {
+    let Some(had) = labels.get(demand["key"].as_str().unwrap_or_default()) else { return false };
+    let values = demand["values"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let named = values.iter().any(|value| value == had.as_str());
+    let number = |text: &str| text.parse::<i64>().ok();
+    let bound = values.first().and_then(Value::as_str).and_then(number);
+    let beyond =
+        |fits: fn(i64, i64) -> bool| number(had).zip(bound).is_some_and(|(had, bound)| fits(had, bound));
+    match demand["operator"].as_str() {
+        Some("In") => !named,
+        Some("NotIn") => named,
+        Some("DoesNotExist") => true,
+        Some("Gt") => !beyond(|had, bound| had > bound),
+        Some("Lt") => !beyond(|had, bound| had < bound),
+        _ => false,
+    }
+}
+
 fn is_one(nodes: &Unserved, name: &str) -> bool {
     nodes.names.iter().any(|known| known == name)
 }
 
 /// Whether a term fits only nodes without the plugin.
 fn pins(term: &Value, nodes: &Unserved) -> bool {
+    let mut demands = term["matchExpressions"].as_array().into_iter().flatten();
+    if demands.any(|demand| shuts_out(demand, &nodes.without_labels)) {
+        return true;
+    }
     let each = |list: &str, pins: &dyn Fn(&str, &str) -> bool, exists: &dyn Fn(&str) -> bool| {
         term[list].as_array().into_iter().flatten().any(|demand| {
             let key = demand["key"].as_str().unwrap_or_default();

@@ -50,33 +50,48 @@ struct Review {
     request: Option<Asked>,
 }
 
+/// What is asked.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked {
-    uid: String,
+pub(super) struct Asked {
+    pub(super) uid: String,
     #[serde(default)]
-    kind: Value,
+    pub(super) kind: Value,
     #[serde(default)]
     sub_resource: String,
     #[serde(default)]
     namespace: String,
-    operation: String,
+    pub(super) operation: String,
     #[serde(default)]
-    object: Value,
+    pub(super) object: Value,
     #[serde(default)]
-    old_object: Value,
+    pub(super) old_object: Value,
 }
 
 /// The answer to a review, as it is sent, and its name in metrics.
 pub(super) fn answer(body: &[u8], wishes: &Wishes) -> Result<(Value, Outcome), Error> {
+    let asked = read(body)?;
+    let answer = if is_pod(&asked.kind) { of_pod(&asked, wishes) } else { Answer::default() };
+    let outcome = answer.outcome;
+    Ok((written(&asked.uid, &answer), outcome))
+}
+
+/// Reads a review.
+pub(super) fn read(body: &[u8]) -> Result<Asked, Error> {
     let review: Review = serde_json::from_slice(body).map_err(|error| Error::Malformed(error.to_string()))?;
     if review.api_version != VERSION || review.kind != KIND {
         return Err(Error::Version(format!("{} {}", review.api_version, review.kind)));
     }
-    let asked = review.request.ok_or(Error::NoRequest)?;
-    let answer = if is_pod(&asked.kind) { of_pod(&asked, wishes) } else { Answer::default() };
-    let outcome = answer.outcome;
-    Ok((written(&asked.uid, &answer), outcome))
+    review.request.ok_or(Error::NoRequest)
+}
+
+/// A review with what is answered, whose warnings are told as ours.
+pub(super) fn responded(mut response: Value, warnings: &[String]) -> Value {
+    let words: Vec<String> = warnings.iter().map(|line| format!("millrace: {line}")).collect();
+    if !words.is_empty() {
+        response["warnings"] = json!(words);
+    }
+    json!({ "apiVersion": VERSION, "kind": KIND, "response": response })
 }
 
 fn is_pod(kind: &Value) -> bool {
@@ -102,11 +117,7 @@ fn written(uid: &str, answer: &Answer) -> Value {
         response["patchType"] = json!("JSONPatch");
         response["patch"] = json!(STANDARD.encode(answer.patch.to_string()));
     }
-    let words: Vec<String> = answer.words().iter().map(|line| format!("millrace: {line}")).collect();
-    if !words.is_empty() {
-        response["warnings"] = json!(words);
-    }
-    json!({ "apiVersion": VERSION, "kind": KIND, "response": response })
+    responded(response, &answer.words())
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! It keeps nothing and asks nobody, so that a dry run is like any other, and any number of replicas may serve.
 
 use super::metrics::Metrics;
-use super::review;
+use super::review::{self, Error};
+use super::spec;
 use super::tls::TlsListener;
 use super::wishes::Wishes;
 use crate::http::{self, Limits};
@@ -21,8 +22,10 @@ use tokio::sync::watch;
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
-/// Where reviews are posted to.
+/// Where reviews of pods are posted to.
 pub(crate) const PATH: &str = "/inject";
+/// Where reviews of the MeshCNI are.
+pub(crate) const CHECK: &str = "/check";
 
 /// A pod is at most what etcd takes, 1.5 MiB, and a review of a change holds two. An API server closes a silent connection
 /// after 90 s; were it closed here first, the review on its way would be lost.
@@ -53,7 +56,7 @@ pub(crate) async fn serve(
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let router = Router::new().route(PATH, post(inject)).with_state(admission);
+    let router = Router::new().route(PATH, post(inject)).route(CHECK, post(check)).with_state(admission);
     http::serve(TlsListener::new(listener, served), router, limits, stop).await;
 }
 
@@ -65,11 +68,23 @@ async fn inject(State(admission): State<Admission>, body: Bytes) -> Response {
             admission.metrics.admitted(outcome, start.elapsed());
             Json(answer).into_response()
         }
-        Err(error) => {
-            admission.metrics.refused();
-            // Anybody may post anything here: it is counted, and told to whoever did.
-            tracing::debug!("{error}");
-            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
-        }
+        Err(error) => malformed(&admission, &error),
     }
+}
+
+async fn check(State(admission): State<Admission>, body: Bytes) -> Response {
+    match spec::answer(&body) {
+        Ok((answer, verdict)) => {
+            admission.metrics.judged(verdict);
+            Json(answer).into_response()
+        }
+        Err(error) => malformed(&admission, &error),
+    }
+}
+
+/// Anybody may post anything here: it is counted, and told to whoever did.
+fn malformed(admission: &Admission, error: &Error) -> Response {
+    admission.metrics.refused();
+    tracing::debug!("{error}");
+    (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
 }

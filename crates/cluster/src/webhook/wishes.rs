@@ -49,6 +49,8 @@ pub(crate) struct Unserved {
     pub(crate) pod_labels: Vec<Mark>,
     /// Names of such nodes.
     pub(crate) names: Vec<String>,
+    /// The labels of the nodes that have agents: one that has another value of one of these, or none, is such a node.
+    pub(crate) without_labels: BTreeMap<String, String>,
 }
 
 /// A label by its key, and by its value if not every value counts.
@@ -95,7 +97,7 @@ impl Wishes {
             min_containers: usize::try_from(spec.selection.min_containers).unwrap_or(usize::MAX),
             defaults,
             invalid_pods: spec.admission.invalid_pods,
-            unserved: Unserved::known(),
+            unserved: Unserved { without_labels: spec.install.node_selector.clone(), ..Unserved::known() },
         };
         (wishes, complaints)
     }
@@ -125,6 +127,7 @@ impl Unserved {
                 mark("alibabacloud.com/eci", Some("true")),
             ],
             names: Vec::new(),
+            without_labels: BTreeMap::new(),
         }
     }
 }

@@ -33,6 +33,12 @@ fn it_works_with_the_account_it_is_installed_with() {
     cluster.done(&["taint", "node", "n1", "millrace.dev/not-ready=:NoSchedule"]);
     may(&api, &cluster);
     let controller = start(&api, &manifests, "first");
+    // Who installed it does not know whom to trust; the controller does.
+    let wrong = r#"{"apiVersion":"millrace.dev/v1alpha1","kind":"MeshCNI","metadata":{"name":"default"},"spec":{"install":{"image":"No Image"}}}"#;
+    cluster.until_true("a wrong MeshCNI is refused", || {
+        let refused = api.kubectl(&["apply", "--dry-run=server", "-f", "-"], wrong);
+        String::from_utf8_lossy(&refused.stderr).contains("spec.install.image")
+    });
     let enable = millrace(&api, &["enable", "--exclude", "kube-system", "--wait"]);
     cluster.until("it installs", |mesh| mesh["status"]["state"] == "Installing");
     NODES.iter().for_each(|(node, _)| cluster.serves(node, true));

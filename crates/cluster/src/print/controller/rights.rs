@@ -6,7 +6,7 @@
 use super::{Words, meta};
 use crate::args::print::Profile;
 use crate::print::objects::{Object, SCC, SCC_BINDING, rules as agents};
-use crate::print::words::{AGENT, CONTROLLER, MUTATING, WEBHOOK};
+use crate::print::words::{AGENT, CONTROLLER, MUTATING, VALIDATING, WEBHOOK};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
@@ -76,6 +76,7 @@ fn everywhere() -> Vec<PolicyRule> {
         rule(RBAC, &["clusterroles"], &["bind"], &[SCC]),
         rule(ADMISSION, &["mutatingwebhookconfigurations"], &LOOK, &[]),
         rule(ADMISSION, &["mutatingwebhookconfigurations"], &KEEP, &[MUTATING]),
+        rule(ADMISSION, &["validatingwebhookconfigurations"], &["list", "patch", "watch"], &[VALIDATING]),
     ];
     let granted = agents(Profile::Audit);
     let missing: Vec<PolicyRule> = granted.into_iter().filter_map(|granted| beyond(granted, &all)).collect();

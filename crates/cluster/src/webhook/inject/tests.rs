@@ -128,6 +128,18 @@ fn golden_pods_that_keep_their_init_container() {
     }
 }
 
+/// Where agents are on some nodes only: a pod that selects others keeps its own container, one that may land anywhere is
+/// converted.
+#[test]
+fn golden_pods_of_nodes_with_and_without_agents() {
+    let spec = json!({ "install": { "nodeSelector": { "pool": "mesh" } } });
+    let (wishes, _) = Wishes::of(&serde_json::from_value(spec).expect("it is a specification"));
+    for name in ["other-pool", "other-pools", "either-pool"] {
+        check(name, name, "shop", &wishes);
+    }
+    check("regular", "regular", "shop", &wishes);
+}
+
 #[test]
 fn golden_pods_that_are_left_alone() {
     for name in [

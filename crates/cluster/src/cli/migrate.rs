@@ -1,35 +1,35 @@
-//! `millrace migrate`: workloads whose pods still owe a restart are restarted, one after the other, each only when its disruption
-//! budgets allow it, and the next only when it is ready again.
+//! `millrace migrate`: workloads whose pods still owe a restart are restarted in waves, each workload only when its disruption
+//! budgets allow it, and the next wave only when all of the last are ready again.
 //!
 //! It restarts as `kubectl rollout restart` does, and deletes nothing. An interrupt or the annotation on the MeshCNI stops it
-//! between two workloads; started again it goes on, for what is done owes nothing any more.
+//! between two waves; started again it goes on, for what is done owes nothing any more, and what is on its way is told by its
+//! template.
 
 mod ready;
 
-use super::connect::{Connection, block_on};
-use super::workload::is_ready;
+use super::connect::{Connection, Error, block_on};
+use super::workload::{is_ready, resource};
 use super::{Outcome, change, plan, wait};
 use crate::api::mesh::MeshCNI;
 use crate::args::migrate::Migrate;
 use crate::args::output::Style;
 use anyhow::{Result, bail};
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::ApiResource;
-use ready::{Workload, budget, workloads};
+use ready::{Counted, RESTARTED, Workload, budget, covering, is_on_its_way, wave, workloads};
 use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::time::Duration;
 use tokio::signal::unix::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// On the MeshCNI; `paused` stops a migration, whoever runs it.
 const ANNOTATION: &str = "millrace.dev/migration";
-/// Between two looks at a workload that restarts. A watch of each would tell sooner, and a restart takes minutes.
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// Migrates.
 pub(crate) fn run(args: &Migrate, out: &mut dyn Write) -> Result<Outcome> {
@@ -50,9 +50,11 @@ pub(crate) fn run(args: &Migrate, out: &mut dyn Write) -> Result<Outcome> {
             writeln!(out, "{pod}: {words}")?;
         }
         out.flush()?;
-        let interrupt = wait::interrupts()?;
-        let mut migration = Migration { connection: &connection, style, interrupt, timeout: args.timeout };
-        migration.all(&workloads, args.dry_run, out).await
+        if args.dry_run {
+            return listed(&workloads, out);
+        }
+        let mut interrupt = wait::interrupts()?;
+        Migration::new(&connection, args, workloads.len()).all(workloads, &mut interrupt, out).await
     })
 }
 
@@ -66,136 +68,213 @@ async fn mark(connection: &Connection, pause: bool, style: Style, out: &mut dyn 
         .ask("annotate MeshCNI default", api.patch(change::NAME, &params, &Patch::Merge(&patch)))
         .await?;
     let words = match pause {
-        true => style.say("migrations pause before their next workload", "迁移将在下一个工作负载之前暂停"),
+        true => style.say("migrations pause before their next wave", "迁移将在下一波之前暂停"),
         false => style.say("migrations may go on: millrace migrate", "迁移可以继续:millrace migrate"),
     };
     writeln!(out, "{words}")?;
     Ok(Outcome::Well)
 }
 
-/// How a step went.
-enum Step {
-    Done,
-    Interrupted,
-    Late(String),
+/// Lists them in their order.
+fn listed(workloads: &[Workload], out: &mut dyn Write) -> Result<Outcome> {
+    for (index, workload) in workloads.iter().enumerate() {
+        writeln!(out, "{}/{} {workload} ({} pods)", index + 1, workloads.len(), workload.pods)?;
+    }
+    Ok(Outcome::Well)
 }
 
 struct Migration<'a> {
     connection: &'a Connection,
+    args: &'a Migrate,
     style: Style,
-    interrupt: Signal,
-    /// For each workload.
-    timeout: Duration,
+    /// How many there were when it began.
+    count: usize,
+    done: Cell<usize>,
+    /// What each of the present wave is waiting for.
+    now: RefCell<BTreeMap<String, String>>,
 }
 
-impl Migration<'_> {
-    async fn all(&mut self, workloads: &[Workload], dry_run: bool, out: &mut dyn Write) -> Result<Outcome> {
-        let count = workloads.len();
-        for (index, workload) in workloads.iter().enumerate() {
-            let place = format!("{}/{count} {workload}", index + 1);
-            if dry_run {
-                writeln!(out, "{place} ({} pods)", workload.pods)?;
-                continue;
-            }
+impl<'a> Migration<'a> {
+    fn new(connection: &'a Connection, args: &'a Migrate, count: usize) -> Migration<'a> {
+        let style = args.cluster.output.style();
+        Migration { connection, args, style, count, done: Cell::new(0), now: RefCell::default() }
+    }
+
+    async fn all(&self, all: Vec<Workload>, interrupt: &mut Signal, out: &mut dyn Write) -> Result<Outcome> {
+        let style = self.style;
+        let most = self.args.max_unavailable.of(all.len());
+        let mut left = self.counted(all).await?;
+        let mut outcome = Outcome::Well;
+        while let Some(first) = left.first() {
             let live = change::read(self.connection).await?;
             if live["metadata"]["annotations"][ANNOTATION] == "paused" {
-                let words = self.style.say(
+                let words = style.say(
                     "paused; `millrace migrate --resume` lets it go on",
                     "已暂停;`millrace migrate --resume` 使其继续",
                 );
-                writeln!(out, "{place}: {words} (MR4104)")?;
+                writeln!(out, "{}: {words} (MR4104)", self.place(&first.workload))?;
                 return Ok(Outcome::Wrong);
             }
-            match self.one(workload).await? {
-                Step::Done => writeln!(out, "{place}: {}", self.style.say("restarted", "已重启"))?,
-                Step::Late(why) => {
-                    writeln!(out, "{place}: {why}")?;
+            match self.wave(wave(&mut left, most), interrupt, out).await? {
+                Outcome::Well => {}
+                Outcome::Wrong if self.args.pause_on_failure => {
+                    mark(self.connection, true, style, out).await?;
                     return Ok(Outcome::Wrong);
                 }
-                Step::Interrupted => {
+                Outcome::Wrong => outcome = Outcome::Wrong,
+                Outcome::Interrupted => return Ok(Outcome::Interrupted),
+            }
+            if self.args.wave && !left.is_empty() {
+                let words = style.say(
+                    "left; the same command goes on with the next wave",
+                    "个待处理;同一命令将继续下一波",
+                );
+                writeln!(out, "{} {words}", left.len())?;
+                return Ok(outcome);
+            }
+        }
+        if outcome == Outcome::Well {
+            writeln!(out, "{}", style.say("no workload owes a restart any more", "不再有工作负载需要重启"))?;
+        }
+        Ok(outcome)
+    }
+
+    /// The workloads with the budgets that count their pods now.
+    async fn counted(&self, all: Vec<Workload>) -> Result<Vec<Counted>> {
+        let mut budgets: BTreeMap<String, Vec<PodDisruptionBudget>> = BTreeMap::new();
+        let mut counted = Vec::new();
+        for workload in all {
+            if !budgets.contains_key(&workload.namespace) {
+                let api: Api<PodDisruptionBudget> =
+                    Api::namespaced(self.connection.client.clone(), &workload.namespace);
+                let found =
+                    self.connection.ask("list PodDisruptionBudgets", api.list(&ListParams::default())).await;
+                let found = match found {
+                    // A server without them (before Kubernetes 1.21) has none to keep.
+                    Err(Error::NotInstalled { .. }) => Vec::new(),
+                    other => other?.items,
+                };
+                budgets.insert(workload.namespace.clone(), found);
+            }
+            let object = self.read(&workload).await?;
+            let names = covering(&budgets[&workload.namespace], &object).into_iter();
+            let names = names.filter_map(|budget| budget.metadata.name.clone()).collect();
+            counted.push(Counted { workload, budgets: names });
+        }
+        Ok(counted)
+    }
+
+    /// Restarts these together.
+    async fn wave(
+        &self,
+        wave: Vec<Workload>,
+        interrupt: &mut Signal,
+        out: &mut dyn Write,
+    ) -> Result<Outcome> {
+        let mut line = wait::Line { live: self.style.live };
+        let mut outcome = Outcome::Well;
+        let mut running: FuturesUnordered<_> =
+            wave.iter().map(|workload| async move { (workload, self.one(workload).await) }).collect();
+        loop {
+            let ended = tokio::select! {
+                ended = running.next() => ended,
+                _ = interrupt.recv() => {
+                    line.clear();
                     let words = self.style.say(
                         "interrupted; `millrace migrate` goes on with what is left",
                         "已中断;`millrace migrate` 会继续处理剩余部分",
                     );
-                    writeln!(out, "{place}: {words} (MR4104)")?;
+                    let now: Vec<String> = self.now.borrow().keys().cloned().collect();
+                    writeln!(out, "{}/{} {}: {words} (MR4104)", self.done.get() + 1, self.count, now.join(", "))?;
                     return Ok(Outcome::Interrupted);
+                }
+            };
+            line.clear();
+            let Some((workload, ended)) = ended else { return Ok(outcome) };
+            let place = self.place(workload);
+            self.done.set(self.done.get() + 1);
+            self.now.borrow_mut().remove(&workload.to_string());
+            match ended? {
+                None => writeln!(out, "{place}: {}", self.style.say("restarted", "已重启"))?,
+                Some(why) => {
+                    writeln!(out, "{place}: {why}")?;
+                    outcome = Outcome::Wrong;
                 }
             }
             out.flush()?;
         }
-        let words = self.style.say("no workload owes a restart any more", "不再有工作负载需要重启");
-        if !dry_run {
-            writeln!(out, "{words}")?;
-        }
-        Ok(Outcome::Well)
     }
 
-    async fn one(&mut self, workload: &Workload) -> Result<Step> {
-        let mut line = wait::Line { live: self.style.live };
-        let deadline = Instant::now() + self.timeout;
-        let api = self.api(workload)?;
-        let act = format!("read {workload}");
-        let found = self.connection.ask(&act, api.get(&workload.name)).await?;
-        let before = serde_json::to_value(&found)?;
-        while let Some(held) = budget(&self.budgets(&workload.namespace).await?, &before) {
-            let why = format!("PodDisruptionBudget {held} (MR4101)");
-            line.show(&why);
-            if let Some(step) = self.rest(deadline, &why).await {
-                line.clear();
-                return Ok(step);
+    /// Restarts one, and waits until it is ready; why it is not, if it is not in time.
+    async fn one(&self, workload: &Workload) -> Result<Option<String>> {
+        let deadline = Instant::now() + self.args.timeout;
+        let before = self.read(workload).await?;
+        if !is_on_its_way(&workload.kind, &before) {
+            if let Some(held) = self.held(workload, &before, deadline).await? {
+                return Ok(Some(held));
             }
+            let now = Timestamp::now().to_string();
+            let template = json!({ "metadata": { "annotations": { RESTARTED: now } } });
+            let patch = Patch::Strategic(json!({ "spec": { "template": template } }));
+            let params =
+                PatchParams { field_manager: Some("millrace-cli".to_owned()), ..PatchParams::default() };
+            let api = self.api(workload)?;
+            self.connection
+                .ask(&format!("restart {workload}"), api.patch(&workload.name, &params, &patch))
+                .await?;
         }
-        let now = Timestamp::now().to_string();
-        let template = json!({ "metadata": { "annotations": { "kubectl.kubernetes.io/restartedAt": now } } });
-        let patch = Patch::Strategic(json!({ "spec": { "template": template } }));
-        let params = PatchParams { field_manager: Some("millrace-cli".to_owned()), ..PatchParams::default() };
-        self.connection
-            .ask(&format!("restart {workload}"), api.patch(&workload.name, &params, &patch))
-            .await?;
-        loop {
-            let found = self.connection.ask(&act, api.get(&workload.name)).await?;
-            let found = serde_json::to_value(&found)?;
-            if is_ready(&workload.kind, &found) {
-                line.clear();
-                return Ok(Step::Done);
-            }
-            let why = self.style.say("restarted and not ready yet (MR4103)", "已重启但尚未就绪 (MR4103)");
-            line.show(&format!("{workload}: {why}"));
-            if let Some(step) = self.rest(deadline, why).await {
-                line.clear();
-                return Ok(step);
-            }
-        }
+        let why = self.style.say("restarted and not ready yet (MR4103)", "已重启但尚未就绪 (MR4103)");
+        self.show(workload, why);
+        let (name, act) = (&workload.name, format!("watch {workload}"));
+        let watched = wait::Watched { api: self.api(workload)?, name, act: &act };
+        let ready = watched.until(self.connection, deadline, |found| {
+            let found = serde_json::to_value(found?).ok()?;
+            is_ready(&workload.kind, &found).then_some(())
+        });
+        Ok(ready.await?.map_or(Some(why.to_owned()), |()| None))
     }
 
-    /// Rests until the next look; says how it ends if it does.
-    async fn rest(&mut self, deadline: Instant, why: &str) -> Option<Step> {
-        if Instant::now() >= deadline {
-            return Some(Step::Late(why.to_owned()));
-        }
-        tokio::select! {
-            _ = self.interrupt.recv() => Some(Step::Interrupted),
-            () = sleep(PAUSE) => None,
-        }
-    }
-
-    /// The budgets of a namespace. A server without them (before Kubernetes 1.21) has none to keep.
-    async fn budgets(&self, namespace: &str) -> Result<Vec<PodDisruptionBudget>> {
-        let api: Api<PodDisruptionBudget> = Api::namespaced(self.connection.client.clone(), namespace);
-        let all = self.connection.ask("list PodDisruptionBudgets", api.list(&ListParams::default())).await;
-        match all {
-            Ok(all) => Ok(all.items),
-            Err(super::connect::Error::NotInstalled { .. }) => Ok(Vec::new()),
+    /// Waits until its budgets let it; the one that does not in time.
+    async fn held(&self, workload: &Workload, before: &Value, deadline: Instant) -> Result<Option<String>> {
+        let api: Api<PodDisruptionBudget> =
+            Api::namespaced(self.connection.client.clone(), &workload.namespace);
+        let mut last = None;
+        let budgets = wait::Group { api, labels: "", act: "watch PodDisruptionBudgets" };
+        let allowed = budgets.until(self.connection, deadline, |known| {
+            last = budget(known.values(), before).map(|name| format!("PodDisruptionBudget {name} (MR4101)"));
+            if let Some(why) = &last {
+                self.show(workload, why);
+            }
+            last.is_none().then_some(())
+        });
+        match allowed.await {
+            Ok(Some(())) | Err(Error::NotInstalled { .. }) => Ok(None),
+            Ok(None) => Ok(Some(last.unwrap_or_else(|| "PodDisruptionBudgets (MR4101)".to_owned()))),
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Shows how far it is, and what each waits for.
+    fn show(&self, workload: &Workload, why: &str) {
+        self.now.borrow_mut().insert(workload.to_string(), why.to_owned());
+        let now: Vec<String> = self.now.borrow().iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        let mut line = wait::Line { live: self.style.live };
+        line.show(&format!("{}/{} {}", self.done.get(), self.count, now.join("; ")));
+    }
+
+    fn place(&self, workload: &Workload) -> String {
+        format!("{}/{} {workload}", self.done.get() + 1, self.count)
+    }
+
+    async fn read(&self, workload: &Workload) -> Result<Value> {
+        let api = self.api(workload)?;
+        let found = self.connection.ask(&format!("read {workload}"), api.get(&workload.name)).await?;
+        Ok(serde_json::to_value(&found)?)
+    }
+
     fn api(&self, workload: &Workload) -> Result<Api<DynamicObject>> {
-        let kind = match workload.kind.as_str() {
-            "Deployment" => ApiResource::erase::<Deployment>(&()),
-            "StatefulSet" => ApiResource::erase::<StatefulSet>(&()),
-            "DaemonSet" => ApiResource::erase::<DaemonSet>(&()),
-            other => bail!("a {other} is not restarted by this program (MR4102)"),
+        let Some(kind) = resource(&workload.kind) else {
+            bail!("a {} is not restarted by this program (MR4102)", workload.kind);
         };
         Ok(Api::namespaced_with(self.connection.client.clone(), &workload.namespace, &kind))
     }

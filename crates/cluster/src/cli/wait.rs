@@ -11,9 +11,11 @@ use crate::api::mesh::MeshCNI;
 use crate::args::output::Style;
 use anyhow::Result;
 use futures::StreamExt;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Resource};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Config, Event, watcher};
+use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::Write;
 use std::time::Duration;
@@ -98,6 +100,50 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watched<'_
                         return Ok(Some(answer));
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Objects of a kind that are watched.
+pub(crate) struct Group<'a, K> {
+    /// Where they are.
+    pub(crate) api: Api<K>,
+    /// Those with these labels; all, if empty.
+    pub(crate) labels: &'a str,
+    /// What for, as in "watch PodDisruptionBudgets".
+    pub(crate) act: &'a str,
+}
+
+impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Group<'_, K> {
+    /// Waits until `judge` has an answer to all of them as they are; nothing once the deadline is over.
+    pub(crate) async fn until<T>(
+        self,
+        connection: &Connection,
+        deadline: Instant,
+        mut judge: impl FnMut(&BTreeMap<String, K>) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let config = Config::default().labels(self.labels);
+        let mut events = Box::pin(watcher(self.api, config).default_backoff());
+        let mut known: BTreeMap<String, K> = BTreeMap::new();
+        loop {
+            let event = match timeout_at(deadline, events.next()).await {
+                Err(_) | Ok(None) => return Ok(None),
+                Ok(Some(Ok(event))) => event,
+                Ok(Some(Err(error))) => match fatal(connection, self.act, &error) {
+                    Some(error) => return Err(error),
+                    None => continue,
+                },
+            };
+            let whole = matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone);
+            match event {
+                Event::Init => known.clear(),
+                Event::InitApply(one) | Event::Apply(one) => drop(known.insert(one.name_any(), one)),
+                Event::Delete(one) => drop(known.remove(&one.name_any())),
+                Event::InitDone => {}
+            }
+            if let Some(answer) = whole.then(|| judge(&known)).flatten() {
+                return Ok(Some(answer));
             }
         }
     }

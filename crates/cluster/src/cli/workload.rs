@@ -1,6 +1,18 @@
-//! Whether a workload, as an API server has it, has become what its template says. PURE.
+//! Workloads as an API server has them: their kinds, and whether one has become what its template says. PURE.
 
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use kube::core::ApiResource;
 use serde_json::Value;
+
+/// How an API server is asked for a kind of workloads that can be restarted.
+pub(crate) fn resource(kind: &str) -> Option<ApiResource> {
+    match kind {
+        "Deployment" => Some(ApiResource::erase::<Deployment>(&())),
+        "StatefulSet" => Some(ApiResource::erase::<StatefulSet>(&())),
+        "DaemonSet" => Some(ApiResource::erase::<DaemonSet>(&())),
+        _ => None,
+    }
+}
 
 /// Whether all of a workload's pods are of its present template, and available (as `kubectl rollout status` tells it).
 pub(crate) fn is_ready(kind: &str, workload: &Value) -> bool {

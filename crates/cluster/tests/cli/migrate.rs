@@ -1,14 +1,14 @@
-//! `millrace migrate`: one workload after the other, until none owes a restart.
+//! `millrace migrate`: wave after wave, within disruption budgets, until no workload owes a restart.
 
-use crate::cluster::{Cluster, on_each};
+use crate::cluster::{Cluster, on_each, on_each_uncontrolled, until};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::Child;
 
 const NAMESPACE: &str = "moved";
 
-/// Two StatefulSets with a pod each that has istio-init still, and a bare pod.
-fn objects() -> Vec<Value> {
+/// StatefulSets with a pod each that has istio-init still, and a bare pod.
+fn objects(names: &[&str]) -> Vec<Value> {
     let set = |name: &str| {
         json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": name, "namespace": NAMESPACE },
             "spec": { "replicas": 1, "serviceName": name, "updateStrategy": { "type": "OnDelete" },
@@ -30,7 +30,8 @@ fn objects() -> Vec<Value> {
         }
         pod
     };
-    vec![set("a"), set("b"), pod("a", Some("a")), pod("b", Some("b")), pod("bare", None)]
+    let sets = names.iter().flat_map(|name| [set(name), pod(name, Some(name))]);
+    sets.chain([pod("bare", None)]).collect()
 }
 
 /// Says of a StatefulSet what its controller would once its pods are new.
@@ -59,7 +60,7 @@ fn migrate_on(cluster: &Cluster) {
     let said = cluster.run(&["migrate"]);
     assert!(said.status == Some(2) && said.err.contains("there is no MeshCNI"), "{}", said.err);
     cluster.create(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } }));
-    cluster.create(&json!({ "apiVersion": "v1", "kind": "List", "items": objects() }));
+    cluster.create(&json!({ "apiVersion": "v1", "kind": "List", "items": objects(&["a", "b"]) }));
     cluster.run(&["enable", "--exclude=kube-system"]);
     let planned = cluster.run(&["migrate", "--dry-run", "-n", NAMESPACE]);
     let bare = "moved/bare-old: nobody would start it again (MR4102)\n";
@@ -79,19 +80,125 @@ fn migrate_on(cluster: &Cluster) {
     let mut child = cluster.start(&["migrate", "-n", NAMESPACE]);
     let mut lines = lines(&mut child);
     assert_eq!(lines(), bare.trim_end());
-    crate::cluster::until("a is restarted", || restarted(cluster, "a"));
+    until("a is restarted", || restarted(cluster, "a"));
     assert!(!restarted(cluster, "b"), "the second waits for the first");
     roll(cluster, "a");
     assert_eq!(lines(), "1/2 StatefulSet moved/a: restarted");
-    crate::cluster::until("b is restarted", || restarted(cluster, "b"));
+    until("b is restarted", || restarted(cluster, "b"));
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
     assert!(lines().starts_with("2/2 StatefulSet moved/b: interrupted"));
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    clear(cluster);
+}
+
+fn clear(cluster: &Cluster) {
     cluster.kubectl(
-        &["delete", "statefulsets,pods", "--all", "-n", NAMESPACE, "--force", "--grace-period=0"],
+        &[
+            "delete",
+            "statefulsets,pods,poddisruptionbudgets",
+            "--all",
+            "-n",
+            NAMESPACE,
+            "--force",
+            "--grace-period=0",
+        ],
         "",
     );
+}
+
+/// Says what the disruption controller would: how many pods of the budget may go now.
+fn allow(cluster: &Cluster, count: i64) {
+    let path = format!("/apis/{}/namespaces/{NAMESPACE}/poddisruptionbudgets/both", budgets(cluster));
+    let mut budget: Value =
+        serde_json::from_str(&cluster.done(&["get", "--raw", &path], "")).expect("it is JSON");
+    budget["status"] =
+        json!({ "currentHealthy": 2, "desiredHealthy": 1, "disruptionsAllowed": count, "expectedPods": 2 });
+    cluster.replace(&format!("{path}/status"), &budget);
+}
+
+/// The version in which this server has budgets: kube-apiserver had no policy/v1 before 1.21.
+fn budgets(cluster: &Cluster) -> &'static str {
+    let known = cluster.kubectl(&["get", "--raw", "/apis/policy/v1"], "");
+    if known.status.success() { "policy/v1" } else { "policy/v1beta1" }
+}
+
+#[test]
+fn waves_keep_to_budgets_and_a_failure_pauses() {
+    on_each_uncontrolled("cli::waves_keep_to_budgets_and_a_failure_pauses", waves_on);
+}
+
+fn waves_on(cluster: &Cluster) {
+    cluster.kubectl(&["create", "namespace", NAMESPACE], "");
+    clear(cluster);
+    cluster.create(&json!({ "apiVersion": "v1", "kind": "List", "items": objects(&["a", "b", "c"]) }));
+    for name in ["b", "c"] {
+        let labels = json!({ "spec": { "template": { "metadata": { "labels": { "tier": "x" } } } } });
+        cluster.done(
+            &["patch", "statefulset", name, "-n", NAMESPACE, "--type=merge", "-p", &labels.to_string()],
+            "",
+        );
+    }
+    let keeps = budgets(cluster) == "policy/v1";
+    let budget = json!({ "apiVersion": budgets(cluster), "kind": "PodDisruptionBudget",
+        "metadata": { "name": "both", "namespace": NAMESPACE },
+        "spec": { "minAvailable": 1, "selector": { "matchLabels": { "tier": "x" } } } });
+    cluster.create(&budget);
+    allow(cluster, 0);
+    cluster.run(&["enable", "--exclude=kube-system"]);
+
+    // One budget counts b and c, so c is in the next wave; and b waits until a pod of it may go.
+    let mut child = cluster.start(&["migrate", "-n", NAMESPACE, "--max-unavailable=100%", "--wave"]);
+    let mut said = lines(&mut child);
+    assert!(said().starts_with("moved/bare-old: "));
+    until("a is restarted", || restarted(cluster, "a"));
+    assert!(!keeps || !restarted(cluster, "b"), "the budget lets no pod go");
+    roll(cluster, "a");
+    assert_eq!(said(), "1/3 StatefulSet moved/a: restarted");
+    allow(cluster, 1);
+    until("b is restarted", || restarted(cluster, "b"));
+    assert!(!keeps || !restarted(cluster, "c"), "one workload of a budget at a time");
+    if !keeps {
+        until("c is restarted", || restarted(cluster, "c"));
+        roll(cluster, "b");
+        assert_eq!(said(), "2/3 StatefulSet moved/b: restarted");
+        roll(cluster, "c");
+        assert_eq!(said(), "3/3 StatefulSet moved/c: restarted");
+        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+        return clear(cluster);
+    }
+    roll(cluster, "b");
+    assert_eq!(said(), "2/3 StatefulSet moved/b: restarted");
+    assert_eq!(said(), "1 left; the same command goes on with the next wave");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+
+    // What is made anew owes nothing; one that does not get ready pauses the migration, for everybody.
+    cluster.done(
+        &["delete", "pod", "-n", NAMESPACE, "a-old", "b-old", "bare-old", "--force", "--grace-period=0"],
+        "",
+    );
+    let late = cluster.run(&["migrate", "-n", NAMESPACE, "--timeout=3s"]);
+    let words = "1/1 StatefulSet moved/c: restarted and not ready yet (MR4103)\nmigrations pause before their next wave\n";
+    assert_eq!((late.status, late.out.as_str()), (Some(1), words), "{}", late.err);
+    let paused = cluster.run(&["migrate", "-n", NAMESPACE, "--lang=zh"]);
+    assert!(
+        paused.status == Some(1) && paused.out.contains("1/1 StatefulSet moved/c: 已暂停"),
+        "{}",
+        paused.out
+    );
+    cluster.run(&["migrate", "--resume"]);
+
+    // Begun again, it waits for what is on its way, and restarts it no second time.
+    let template =
+        || cluster.done(&["get", "statefulset", "c", "-n", NAMESPACE, "-o", "jsonpath={.spec.template}"], "");
+    let before = template();
+    let resumed = cluster.start(&["migrate", "-n", NAMESPACE, "--pause-on-failure=false"]);
+    roll(cluster, "c");
+    let resumed: crate::program::Said = resumed.wait_with_output().expect("it ends").into();
+    let words = "1/1 StatefulSet moved/c: restarted\nno workload owes a restart any more\n";
+    assert_eq!((resumed.status, resumed.out.as_str()), (Some(0), words), "{}", resumed.err);
+    assert_eq!(template(), before);
+    clear(cluster);
 }
 
 fn lines(child: &mut Child) -> impl FnMut() -> String + use<> {

@@ -1,9 +1,10 @@
-//! Which workloads are restarted, whether a budget lets them, and whether one is ready again. PURE.
+//! Which workloads are restarted, in which waves, and whether a budget lets them. PURE.
 
 use crate::cli::plan::Change;
+use crate::cli::workload::is_ready;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A workload whose pods owe a restart.
@@ -46,8 +47,39 @@ pub(super) fn workloads(changes: &[Change]) -> (Vec<Workload>, Vec<String>) {
     (found.into_iter().map(workload).collect(), bare)
 }
 
-/// A budget that covers the workload's pods and lets none of them go now. A selector with expressions is taken to cover them.
-pub(super) fn budget(budgets: &[PodDisruptionBudget], workload: &Value) -> Option<String> {
+/// A workload, and the budgets that its pods are counted in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// The workload.
+    pub(super) workload: Workload,
+    /// The names of the budgets, in its namespace.
+    pub(super) budgets: Vec<String>,
+}
+
+/// The next wave, taken out of those that are left: the first of them, `most` at most, no two of which share a budget.
+pub(super) fn wave(left: &mut Vec<Counted>, most: usize) -> Vec<Workload> {
+    let mut taken: BTreeSet<(String, String)> = BTreeSet::new();
+    let mut wave = Vec::new();
+    let mut rest = Vec::new();
+    for one in left.drain(..) {
+        let places = one.budgets.iter().map(|name| (one.workload.namespace.clone(), name.clone()));
+        let places: Vec<_> = places.collect();
+        if wave.len() < most && !places.iter().any(|place| taken.contains(place)) {
+            taken.extend(places);
+            wave.push(one.workload);
+        } else {
+            rest.push(one);
+        }
+    }
+    *left = rest;
+    wave
+}
+
+/// The budgets that cover the workload's pods. A selector with expressions is taken to cover them.
+pub(super) fn covering<'a>(
+    budgets: impl IntoIterator<Item = &'a PodDisruptionBudget>,
+    workload: &Value,
+) -> Vec<&'a PodDisruptionBudget> {
     let labels = &workload["spec"]["template"]["metadata"]["labels"];
     let covers = |budget: &&PodDisruptionBudget| {
         let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
@@ -56,12 +88,28 @@ pub(super) fn budget(budgets: &[PodDisruptionBudget], workload: &Value) -> Optio
             wanted.into_iter().all(|(key, value)| labels[key].as_str() == Some(value))
         })
     };
+    budgets.into_iter().filter(covers).collect()
+}
+
+/// A budget that covers the workload's pods and lets none of them go now.
+pub(super) fn budget<'a>(
+    budgets: impl IntoIterator<Item = &'a PodDisruptionBudget>,
+    workload: &Value,
+) -> Option<String> {
     let spent = |budget: &&PodDisruptionBudget| {
         budget.status.as_ref().is_some_and(|status| status.disruptions_allowed < 1)
     };
-    let held = budgets.iter().find(|budget| covers(budget) && spent(budget))?;
-    held.metadata.name.clone()
+    covering(budgets, workload).into_iter().find(spent)?.metadata.name.clone()
 }
+
+/// Whether a workload was restarted and is not ready yet: it is waited for, and not restarted again.
+pub(super) fn is_on_its_way(kind: &str, workload: &Value) -> bool {
+    let restarted = &workload["spec"]["template"]["metadata"]["annotations"][RESTARTED];
+    !restarted.is_null() && !is_ready(kind, workload)
+}
+
+/// The annotation of a pod template by which kubectl restarts, too.
+pub(super) const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 
 #[cfg(test)]
 mod tests {
@@ -111,6 +159,32 @@ mod tests {
     }
 
     fn budget_of(one: &PodDisruptionBudget, workload: &Value) -> Option<String> {
-        budget(std::slice::from_ref(one), workload)
+        budget([one], workload)
+    }
+
+    #[test]
+    fn no_wave_has_two_workloads_of_one_budget() {
+        let counted = |name: &str, budgets: &[&str]| Counted {
+            workload: Workload {
+                kind: "Deployment".to_owned(),
+                namespace: "shop".to_owned(),
+                name: name.to_owned(),
+                pods: 1,
+            },
+            budgets: budgets.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let mut left = vec![
+            counted("a", &[]),
+            counted("b", &["x"]),
+            counted("c", &["x", "y"]),
+            counted("d", &["z"]),
+            counted("e", &[]),
+        ];
+        let mut waves = Vec::new();
+        while !left.is_empty() {
+            let names: Vec<String> = wave(&mut left, 3).into_iter().map(|one| one.name).collect();
+            waves.push(names.concat());
+        }
+        assert_eq!(waves, ["abd", "ce"]);
     }
 }

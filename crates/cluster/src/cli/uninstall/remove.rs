@@ -9,21 +9,16 @@ use super::survey::Survey;
 use crate::api::ours::MANAGER;
 use crate::cli::Outcome;
 use crate::cli::connect::Error;
-use crate::cli::wait::{Line, fatal};
+use crate::cli::wait::{Group, Line, Watched};
 use anyhow::Result;
-use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, Preconditions, PropagationPolicy};
-use kube::runtime::watcher::{Config, Event};
-use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
-use tokio::time::timeout_at;
 
 /// The pods of the controller.
 const CONTROLLERS: &str = "app.kubernetes.io/name=millrace,app.kubernetes.io/component=controller";
@@ -153,48 +148,20 @@ impl Walk<'_> {
     }
 
     async fn pods_end(&mut self) -> Result<End> {
-        let pods: Api<Pod> = Api::namespaced(self.connection.client.clone(), self.survey.home);
-        let mut events = watcher(pods, Config::default().labels(CONTROLLERS)).default_backoff().boxed();
-        let mut there: BTreeSet<String> = BTreeSet::new();
-        let mut line = Line { live: self.style.live };
-        loop {
-            let event = tokio::select! {
-                event = timeout_at(self.deadline, events.next()) => event,
-                _ = self.interrupt.recv() => return Ok(End::Interrupted),
-            };
-            match event {
-                Err(_) | Ok(None) => return Ok(End::Late(String::new())),
-                Ok(Some(Err(error))) => {
-                    if let Some(error) = fatal(self.connection, "watch the controller's pods", &error) {
-                        return Err(error.into());
-                    }
-                    continue;
-                }
-                Ok(Some(Ok(Event::Init))) => {
-                    there.clear();
-                    continue;
-                }
-                Ok(Some(Ok(Event::InitApply(pod)))) => {
-                    there.insert(pod.name_any());
-                    continue;
-                }
-                Ok(Some(Ok(Event::Apply(pod)))) => {
-                    there.insert(pod.name_any());
-                }
-                Ok(Some(Ok(Event::Delete(pod)))) => {
-                    there.remove(&pod.name_any());
-                }
-                Ok(Some(Ok(Event::InitDone))) => {}
-            }
+        let api: Api<Pod> = Api::namespaced(self.connection.client.clone(), self.survey.home);
+        let pods = Group { api, labels: CONTROLLERS, act: "watch the controller's pods" };
+        let (mut line, waits) = (Line { live: self.style.live }, self.style.say("waits for", "等待"));
+        let gone = pods.until(self.connection, self.deadline, |pods| {
             line.clear();
-            if there.is_empty() {
-                return Ok(End::There);
+            if pods.is_empty() {
+                return Some(());
             }
-            line.show(&format!(
-                "{}: {}",
-                self.style.say("waits for", "等待"),
-                there.iter().cloned().collect::<Vec<_>>().join(", ")
-            ));
+            line.show(&format!("{waits}: {}", pods.keys().cloned().collect::<Vec<_>>().join(", ")));
+            None
+        });
+        tokio::select! {
+            gone = gone => Ok(if gone?.is_some() { End::There } else { End::Late(String::new()) }),
+            _ = self.interrupt.recv() => Ok(End::Interrupted),
         }
     }
 
@@ -207,7 +174,7 @@ impl Walk<'_> {
                 Err(Error::Absent { .. }) => continue,
                 other => drop(other?),
             }
-            let gone = crate::cli::wait::Watched { api: api.clone(), name, act: &act };
+            let gone = Watched { api: api.clone(), name, act: &act };
             let gone =
                 gone.until(self.connection, self.deadline, |found| found.is_none().then_some(())).await?;
             let what = format!("CustomResourceDefinition {name}");

@@ -2,10 +2,10 @@
 # and says what it installs. CI runs the same targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden bench bench-agent size fuzz image install-deps clean
+.PHONY: help demo test check golden bench bench-agent bench-controller size fuzz image install-deps clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## bookinfo on this machine, redirected from outside and proved by real traffic (root); ARGS=--keep leaves it running
 	@scripts/demo $(ARGS)
@@ -23,7 +23,10 @@ bench: ## the plugin's budgets as ratios to their floors (root)
 	@scripts/bench
 
 bench-agent: ## the agent's memory, processor time and requests on a node with 250 pods (root; an API server, see README)
-	@scripts/bench-agent
+	@scripts/bench-role agent
+
+bench-controller: ## the controller's memory and requests with 1000 nodes and 30000 pods; some minutes (an API server, see README)
+	@scripts/bench-role controller
 
 size: ## the plugin's size, packages, memory and processes against their budgets (root)
 	@scripts/size

@@ -8,8 +8,10 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use millrace_core::ask::{Answer, Question};
 use millrace_rig::apiserver::Apiserver;
+use millrace_rig::figures::{self, Verdicts};
+use millrace_rig::large::injected_pod;
 use millrace_rig::wait::until;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -29,11 +31,10 @@ fn main() -> ExitCode {
     let Some(api) = Apiserver::start("bench-agent") else { return ExitCode::FAILURE };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-    let over = runtime.block_on(measure(&api));
-    if over { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    ExitCode::from(runtime.block_on(measure(&api)).code())
 }
 
-async fn measure(api: &Apiserver) -> bool {
+async fn measure(api: &Apiserver) -> Verdicts {
     let client = client(api).await;
     let pods = publish(&client).await;
     let mut agent = Agent::start(api);
@@ -48,7 +49,7 @@ async fn measure(api: &Apiserver) -> bool {
         made += 1;
     }
     let share = (agent.processor() - before).as_secs_f64() / began.elapsed().as_secs_f64();
-    let memory = agent.memory();
+    let memory = figures::memory(agent.process.id()).resident;
     println!(
         "bench-agent: {PODS} pods, {made} changes in {:.1} s ({:.1} a second)",
         began.elapsed().as_secs_f64(),
@@ -64,19 +65,11 @@ async fn measure(api: &Apiserver) -> bool {
     let requests = self::requests(&client).await - requests;
     println!("bench-agent: {QUESTIONS} questions answered, {} µs each", each.as_micros());
 
-    let lines = [
-        line("agent-memory-mib", memory, MEMORY),
-        line("agent-processor-cores", share, PROCESSOR),
-        line("agent-requests-per-add", requests / QUESTIONS as f64, 0.0),
-    ];
-    lines.contains(&true)
-}
-
-/// Prints a figure; whether it is over.
-fn line(name: &str, figure: f64, budget: f64) -> bool {
-    let over = figure > budget;
-    println!("bench: {name} ratio={figure:.4} budget={budget} {}", if over { "over" } else { "ok" });
-    over
+    let mut verdicts = Verdicts::default();
+    verdicts.say("agent-memory-mib", memory, MEMORY);
+    verdicts.say("agent-processor-cores", share, PROCESSOR);
+    verdicts.say("agent-requests-per-add", requests / QUESTIONS as f64, 0.0);
+    verdicts
 }
 
 async fn client(api: &Apiserver) -> kube::Client {
@@ -95,37 +88,12 @@ async fn publish(client: &kube::Client) -> Vec<Pod> {
     let api: Api<Pod> = Api::namespaced(client.clone(), "mesh");
     let mut pods = Vec::with_capacity(PODS);
     for number in 0..PODS {
-        let pod = serde_json::from_value(object(number)).expect("it is a pod");
+        let mut pod = injected_pod(&format!("reviews-v1-5b9c4f7d8-{number:05}"));
+        pod["spec"]["nodeName"] = "node1".into();
+        let pod = serde_json::from_value(pod).expect("it is a pod");
         pods.push(api.create(&PostParams::default(), &pod).await.expect("it can be made"));
     }
     pods
-}
-
-fn object(number: usize) -> Value {
-    let environment: Vec<Value> = (0..40)
-        .map(|at| json!({ "name": format!("ISTIO_META_SETTING_{at}"), "value": format!("value-{at}-{}", "x".repeat(40)) }))
-        .collect();
-    json!({
-        "metadata": {
-            "name": format!("reviews-v1-5b9c4f7d8-{number:05}"),
-            "labels": { "app": "reviews", "version": "v1", "security.istio.io/tlsMode": "istio" },
-            "annotations": {
-                "sidecar.istio.io/status": r#"{"initContainers":["istio-validation"],"containers":["istio-proxy"],"volumes":["workload-socket","istio-envoy","istio-data","istio-podinfo","istio-token","istiod-ca-cert"],"revision":"default"}"#,
-                "prometheus.io/path": "/stats/prometheus",
-                "kubectl.kubernetes.io/default-container": "reviews",
-            },
-        },
-        "spec": {
-            "nodeName": "node1",
-            "automountServiceAccountToken": false,
-            "initContainers": [{ "name": "istio-validation", "image": "proxyv2", "args": ["istio-iptables", "-p", "15001"] }],
-            "containers": [
-                { "name": "reviews", "image": "reviews:v1", "ports": [{ "containerPort": 9080 }], "env": environment },
-                { "name": "istio-proxy", "image": "proxyv2", "args": ["proxy", "sidecar"], "env": environment,
-                  "securityContext": { "runAsUser": 1337, "runAsGroup": 1337 } },
-            ],
-        },
-    })
 }
 
 /// What kubelet does all the time: another status.
@@ -151,7 +119,7 @@ async fn requests(client: &kube::Client) -> f64 {
 
 /// The program that ships, not the one that cargo built beside this.
 fn agent() -> String {
-    std::env::var("MILLRACE").expect("MILLRACE is not set; run scripts/bench-agent")
+    std::env::var("MILLRACE").expect("MILLRACE is not set; run make bench-agent")
 }
 
 /// The agent's process, and its folders.
@@ -169,7 +137,7 @@ impl Agent {
         let list = r#"{"cniVersion":"1.0.0","name":"bench","plugins":[{"type":"main"}]}"#;
         std::fs::write(folder.join("net.d/10-bench.conflist"), list).expect("the rig's folder is ours");
         std::fs::copy("/bin/true", folder.join("bin/main")).expect("the rig's folder is ours");
-        let plugin = std::env::var("MILLRACE_CNI").expect("MILLRACE_CNI is not set; run scripts/bench-agent");
+        let plugin = std::env::var("MILLRACE_CNI").expect("MILLRACE_CNI is not set; run make bench-agent");
         let mut command = Command::new(agent());
         command.args(["agent", "--node", "node1", "--metrics-address", "none", "--platform", "kubeadm"]);
         command.arg("--kubeconfig").arg(api.kubeconfig()).arg("--binary").arg(plugin);
@@ -210,24 +178,12 @@ impl Agent {
 
     /// utime and stime, in ticks of 10 ms (proc(5); `USER_HZ` is 100 everywhere).
     fn processor(&self) -> Duration {
-        let stat = self.read("stat");
+        let path = Path::new("/proc").join(self.process.id().to_string()).join("stat");
+        let stat = std::fs::read_to_string(path).expect("the agent runs");
         let after = stat.rsplit(") ").next().expect("a name ends with a bracket");
         let ticks: u64 =
             after.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
         Duration::from_millis(ticks * 10)
-    }
-
-    /// `VmRSS`, in MiB.
-    fn memory(&self) -> f64 {
-        let status = self.read("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5) promises it");
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kib / 1024.0
-    }
-
-    fn read(&self, file: &str) -> String {
-        let path = Path::new("/proc").join(self.process.id().to_string()).join(file);
-        std::fs::read_to_string(path).expect("the agent runs")
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! It decides nothing. Objects are read field by field as they arrive, and everything else of them is dropped.
 
-use crate::api::node::{MeshCNINode, MeshCNINodeStatus};
+use crate::api::condition::{Condition, ConditionStatus};
+use crate::api::node::MeshCNINode;
 pub(crate) use crate::api::ours::{CONDITION, PLATFORM_LABEL};
 use crate::controller::workloads::Counts;
 use k8s_openapi::api::core::v1::Node as ApiNode;
@@ -18,7 +19,7 @@ pub(crate) struct Observed {
     /// The agents' pods by name.
     pub(crate) agents: BTreeMap<String, Agent>,
     /// What agents say, by node.
-    pub(crate) reports: BTreeMap<String, MeshCNINodeStatus>,
+    pub(crate) reports: BTreeMap<String, Report>,
     /// The Jobs that clear nodes, by node.
     pub(crate) clearings: BTreeMap<String, Clearing>,
     /// The pods of these Jobs that are not over, by name, each with its node.
@@ -70,6 +71,35 @@ impl Node {
     /// Whether its labels are all of `wanted`, and maybe more.
     pub(crate) fn has_labels(&self, wanted: &BTreeMap<String, String>) -> bool {
         wanted.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+    }
+}
+
+/// What an agent says of its node, as far as anything follows from it: not how many pods started, and not in which words its
+/// chain was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// Whether pods that start there are redirected.
+    pub(crate) serving: bool,
+    /// When it last said so, if it ever did.
+    pub(crate) at: Option<Timestamp>,
+    /// The digest of the configuration that it follows.
+    pub(crate) config: Option<String>,
+    /// How many running pods' rules are not as planned, where that is looked for.
+    pub(crate) drifted: Option<u32>,
+    /// What it says of being ready or not, and since when.
+    pub(crate) ready: Option<(String, Timestamp)>,
+    /// Who contests the node's chain, if anybody does.
+    pub(crate) contested: Option<String>,
+}
+
+impl Report {
+    /// Whether it says the same as `earlier`, at whatever time: every agent repeats itself every five minutes.
+    pub(crate) fn repeats(&self, earlier: &Report) -> bool {
+        let said = |report: &Report| report.at.is_some();
+        let Report { serving, at: _, config, drifted, ready, contested } = self;
+        said(self) == said(earlier)
+            && (serving, config, drifted) == (&earlier.serving, &earlier.config, &earlier.drifted)
+            && (ready, contested) == (&earlier.ready, &earlier.contested)
     }
 }
 
@@ -165,8 +195,21 @@ pub(crate) fn node(object: &ApiNode) -> (String, Node) {
 }
 
 /// What an agent says, by its node.
-pub(crate) fn report(object: &MeshCNINode) -> (String, MeshCNINodeStatus) {
-    (object.metadata.name.clone().unwrap_or_default(), object.status.clone().unwrap_or_default())
+pub(crate) fn report(object: &MeshCNINode) -> (String, Report) {
+    let name = object.metadata.name.clone().unwrap_or_default();
+    let Some(status) = &object.status else { return (name, Report::default()) };
+    let find = |kind: &str| status.conditions.iter().find(|condition| condition.kind == kind);
+    let spoken = |condition: &Condition| (condition.message.clone(), condition.last_transition_time.0);
+    let contested = find("NoChainConflict").filter(|one| one.status == ConditionStatus::False);
+    let report = Report {
+        serving: status.serving,
+        at: status.reported_at.as_ref().map(|time| time.0),
+        config: status.config_digest.clone(),
+        drifted: status.drifted,
+        ready: find("Ready").map(spoken),
+        contested: contested.map(|one| one.message.clone()),
+    };
+    (name, report)
 }
 
 /// How a Job that clears a node went, by that node.
@@ -180,4 +223,46 @@ pub(crate) fn clearing(name: String, spec: &JobSpec, status: Option<&JobStatus>)
         failed: status.is_some_and(given_up),
     };
     (spec.template.spec.node_name.clone(), clearing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// A report, and what an agent wrote.
+    fn read(status: Value) -> Report {
+        let object = json!({
+            "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNINode", "metadata": { "name": "n1" }, "spec": {},
+            "status": status,
+        });
+        let object = serde_json::from_value(object).expect("it is a report");
+        let (name, report) = report(&object);
+        assert_eq!(name, "n1");
+        report
+    }
+
+    #[test]
+    fn what_nothing_follows_from_is_a_repetition() {
+        let condition = |kind: &str, status: &str, message: &str| {
+            json!({
+                "type": kind, "status": status, "reason": "R", "message": message,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            })
+        };
+        let status = |serving: bool, at: &str, redirected: u32, free: &str| {
+            read(json!({
+                "serving": serving, "reportedAt": at, "configDigest": "d", "drifted": 0,
+                "outcomes": { "redirected": redirected },
+                "conditions": [condition("Ready", "True", "well"), condition("NoChainConflict", free, "cilium")],
+            }))
+        };
+        let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-01T00:05:00Z");
+        let first = status(true, early, 1, "True");
+        assert!(status(true, late, 9, "True").repeats(&first));
+        assert!(!status(false, late, 9, "True").repeats(&first));
+        assert!(!status(true, late, 9, "False").repeats(&first));
+        assert!(!first.repeats(&read(json!({}))));
+        assert_eq!(status(true, early, 1, "False").contested.as_deref(), Some("cilium"));
+    }
 }

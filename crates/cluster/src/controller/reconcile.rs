@@ -15,6 +15,7 @@ use super::heal::Healing;
 use super::metrics::Metrics;
 use super::preconditions::{self, Facts};
 use super::revisions::Revisions;
+use super::status::is_turn;
 use super::survey;
 use super::transition::{Agents, Wanted};
 use super::watches::{KINDS, NEEDED};
@@ -42,6 +43,8 @@ const TICK: Duration = Duration::from_secs(15);
 /// After a failure; doubled each time.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
+/// How often it is told how far things are, where that is all that is new.
+const PACE: Duration = Duration::from_secs(2);
 /// How often the cluster's own settings are read.
 const SURVEY: Duration = Duration::from_secs(300);
 
@@ -73,6 +76,8 @@ pub(crate) struct Leader {
     surveyed: Option<Instant>,
     /// Since when this controller knows that pods are not converted, and whether it asked for a list of pods after that.
     drained: Option<(Instant, bool)>,
+    /// When the status was written last.
+    told: Option<Instant>,
     broken: Vec<String>,
 }
 
@@ -90,6 +95,7 @@ impl Leader {
             facts: Facts::default(),
             surveyed: None,
             drained: None,
+            told: None,
             broken: Vec::new(),
         }
     }
@@ -196,11 +202,7 @@ impl Leader {
         }
         let (since, asked) = *self.drained.get_or_insert((Instant::now(), false));
         if since.elapsed() < self.orders.settle {
-            let (shared, left) = (self.shared.clone(), self.orders.settle.saturating_sub(since.elapsed()));
-            tokio::spawn(async move {
-                sleep(left).await;
-                shared.ring();
-            });
+            self.ring_in(self.orders.settle.saturating_sub(since.elapsed()));
             return false;
         }
         if !asked {
@@ -210,6 +212,14 @@ impl Leader {
         }
         let listed = self.shared.world().pods_listed;
         listed.is_some_and(|listed| listed.saturating_duration_since(since) >= self.orders.settle)
+    }
+
+    fn ring_in(&self, left: Duration) {
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            sleep(left).await;
+            shared.ring();
+        });
     }
 
     async fn survey(&mut self) {
@@ -236,16 +246,24 @@ impl Leader {
         ask(&self.metrics, "patch", what, api.patch("default", &params, &patch)).await.map(drop)
     }
 
-    /// Writes the status, if it differs; returns the MeshCNI as it is then.
-    async fn write(&self, mesh: &Arc<MeshCNI>, status: &MeshCNIStatus) -> Result<Arc<MeshCNI>, Error> {
+    /// Writes the status, if it differs; returns the MeshCNI as it is then. Numbers alone wait for one another: a thousand
+    /// pods or nodes that change one by one are a few writes.
+    async fn write(&mut self, mesh: &Arc<MeshCNI>, status: &MeshCNIStatus) -> Result<Arc<MeshCNI>, Error> {
         let before = mesh.status.as_ref().map(|status| serde_json::to_value(status).expect("it has a tree"));
         let Some(change) = change(before.as_ref(), status) else { return Ok(Arc::clone(mesh)) };
+        let turns = mesh.status.as_ref().is_none_or(|before| is_turn(before, status));
+        let early = self.told.and_then(|last| PACE.checked_sub(last.elapsed()));
+        if let Some(left) = early.filter(|_| !turns) {
+            self.ring_in(left);
+            return Ok(Arc::clone(mesh));
+        }
         let patch = json!({ "metadata": { "resourceVersion": mesh.resource_version() }, "status": change });
         let api: Api<MeshCNI> = Api::all(self.client.clone());
         let (params, patch) = (params(), Patch::Merge(&patch));
         let what = || "the MeshCNI's status".to_owned();
         let written = ask(&self.metrics, "patch", what, api.patch_status("default", &params, &patch)).await?;
         let written = Arc::new(written);
+        self.told = Some(Instant::now());
         self.shared.world().mesh = Some(Arc::clone(&written));
         Ok(written)
     }

@@ -11,6 +11,7 @@ use super::observed::Observed;
 use super::preconditions::Found;
 use super::targets::{Nodes, Target};
 use super::transition::{Step, Wait, Wanted};
+use crate::api::condition::Condition;
 use crate::api::convert::text_digest;
 use crate::api::mesh::MeshCNISpec;
 use crate::api::status::{Change, FailingNode, MeshCNIStatus, NodeCounts, Phase, State};
@@ -87,6 +88,23 @@ pub(crate) fn status(previous: &MeshCNIStatus, facts: &Facts<'_>) -> MeshCNIStat
     }
     status.conditions = conditions::conditions(previous, &status, facts);
     status
+}
+
+/// Whether `next` says more than `previous` does of how far things are: what people and programs wait for.
+pub(crate) fn is_turn(previous: &MeshCNIStatus, next: &MeshCNIStatus) -> bool {
+    let condition = |one: &Condition| (one.kind.clone(), one.status, one.reason.clone());
+    let conditions = |status: &MeshCNIStatus| status.conditions.iter().map(condition).collect::<Vec<_>>();
+    let operation = |status: &MeshCNIStatus| {
+        let going = status.operation.as_ref();
+        going.map(|operation| (operation.kind.clone(), operation.generation))
+    };
+    let plain = |status: &MeshCNIStatus| {
+        (status.observed_generation, status.phase, status.state, status.last_good_revision)
+    };
+    plain(previous) != plain(next)
+        || operation(previous) != operation(next)
+        || previous.history != next.history
+        || conditions(previous) != conditions(next)
 }
 
 /// Whether a change is on its way and nothing moved for as long as it may.

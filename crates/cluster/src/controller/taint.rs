@@ -76,6 +76,12 @@ fn has_lost(target: &Target, now: Timestamp) -> bool {
     target.ready && !target.serving && told
 }
 
+/// Whether it may be over in a moment.
+fn is_fresh(target: &Target, now: Timestamp) -> bool {
+    let since = target.trouble.as_ref().and_then(|trouble| trouble.since);
+    since.is_some_and(|since| now.duration_since(since) <= GRACE)
+}
+
 fn labels(node: &Node, target: Option<&Target>) -> Option<Value> {
     let wanted = target.map(|target| target.group.platform.name());
     let found = node.labels.get(PLATFORM_LABEL).map(String::as_str);
@@ -93,6 +99,10 @@ fn condition(node: &Node, target: Option<&Target>, now: Timestamp) -> Option<Val
         _ => ("True", "Serving".to_owned(), "pods that start here are redirected".to_owned()),
     };
     if found.is_some_and(|(was, why, said)| was == status && *why == reason && *said == message) {
+        return None;
+    }
+    // One whose agent is being replaced: everybody in a cluster watches its nodes, and an upgrade would write twice to each.
+    if status == "False" && found.is_some_and(|(was, ..)| was == "True") && is_fresh(target, now) {
         return None;
     }
     let mut condition = json!({
@@ -166,6 +176,10 @@ mod tests {
         let text = |key: &str| condition[key].as_str().expect("it is a text").to_owned();
         node.condition = Some((text("status"), text("reason"), text("message")));
         assert_eq!(of(&node, &[target("a", true, 0, true)]), []);
+        assert_eq!(of(&node, &[target("a", false, 80, true)]), [], "its agent may be about to be back");
+        let lost = of(&node, &[target("a", false, 0, true)]);
+        let condition = &lost[0].condition.as_ref().expect("it is another")["status"]["conditions"][0];
+        assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("MR2003")));
         let gone = of(&node, &[]);
         assert_eq!(gone[0].labels, Some(json!({ "metadata": { "labels": { PLATFORM_LABEL: null } } })));
         assert!(gone[0].condition.as_ref().expect("it goes").to_string().contains("delete"));

@@ -3,10 +3,9 @@
 //! It knows nothing of transitions: what follows from a node that does not serve is decided in `transition`, `taint` and
 //! `status`.
 
-use super::observed::{Agent, Node, Observed};
+use super::observed::{Agent, Node, Observed, Report};
 use super::platforms::{self, Kind};
 use crate::api::mesh::MeshCNISpec;
-use crate::api::node::MeshCNINodeStatus;
 use crate::api::platform::Platform;
 use crate::codes::Code;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -123,7 +122,7 @@ fn is_canary(spec: &MeshCNISpec, node: &Node) -> bool {
 struct Seen<'a> {
     node: &'a Node,
     agents: &'a [&'a Agent],
-    report: Option<&'a MeshCNINodeStatus>,
+    report: Option<&'a Report>,
     wanted: Option<&'a Digests>,
     now: Timestamp,
 }
@@ -148,7 +147,7 @@ impl Seen<'_> {
         let trouble = |code, reason: String, since, told| Some(Trouble { code, reason, since, told });
         let ready = self.agents.iter().any(|agent| agent.ready);
         let since = self.agents.iter().filter_map(|agent| agent.since).max();
-        let Some(report) = self.report.filter(|report| report.reported_at.is_some()) else {
+        let Some(report) = self.report.filter(|report| report.at.is_some()) else {
             return match (self.agents.is_empty(), ready) {
                 (_, true) => None,
                 (true, _) => trouble(Code::AgentAbsent, "no agent is on the node".to_owned(), None, false),
@@ -166,8 +165,7 @@ impl Seen<'_> {
             let reason = "the agent's pod is not Ready; see kubectl describe pod".to_owned();
             return trouble(Code::AgentNotReady, reason, since, true);
         }
-        let said = report.reported_at.as_ref().map(|time| time.0);
-        match said {
+        match report.at {
             Some(said) if self.agents.is_empty() && self.now.duration_since(said) > SILENCE => trouble(
                 Code::ReportStale,
                 format!("the agent has said nothing since {said}"),
@@ -181,7 +179,7 @@ impl Seen<'_> {
     /// Why what the agent has is not what is wanted now.
     fn outdated(&self) -> Option<Trouble> {
         let wanted = self.wanted?;
-        let told = self.report.and_then(|report| report.config_digest.as_deref());
+        let told = self.report.and_then(|report| report.config.as_deref());
         let configured = told.is_none_or(|digest| digest == wanted.config);
         let mut started = self.agents.iter().filter(|agent| agent.ready);
         let started = self.agents.is_empty() || started.any(|agent| agent.digest == wanted.start);
@@ -195,12 +193,9 @@ impl Seen<'_> {
 }
 
 /// What an agent that does not serve says of it.
-fn spoken(report: &MeshCNINodeStatus) -> (String, Option<Timestamp>) {
-    let ready = report.conditions.iter().find(|condition| condition.kind == "Ready");
-    match ready {
-        Some(ready) if !ready.message.is_empty() => {
-            (ready.message.clone(), Some(ready.last_transition_time.0))
-        }
+fn spoken(report: &Report) -> (String, Option<Timestamp>) {
+    match &report.ready {
+        Some((message, since)) if !message.is_empty() => (message.clone(), Some(*since)),
         _ => ("the agent says that it does not serve".to_owned(), None),
     }
 }

@@ -153,8 +153,10 @@ impl World {
             Event::Apply(object) | Event::InitApply(object) => {
                 let (name, report) = observed::report(&object);
                 self.see("reports", &name);
+                let repeats = |earlier: &observed::Report| report.repeats(earlier);
+                let is_news = !self.observed.reports.get(&name).is_some_and(repeats);
                 self.observed.reports.insert(name, report);
-                true
+                is_news
             }
             Event::Delete(object) => self.observed.reports.remove(&object.name_any()).is_some(),
             Event::Init => self.beginning("reports"),
@@ -304,7 +306,10 @@ fn agent(pod: &Pod) -> Agent {
     Agent {
         node: pod.spec.node_name.clone(),
         ready: !leaving && ready.is_some_and(|ready| ready.status == "True"),
-        since: ready.and_then(|ready| Some(ready.last_transition_time.as_ref()?.0)),
+        // One that nothing was said of yet is as it is since it was made.
+        since: ready
+            .map_or(pod.metadata.creation_timestamp.as_ref(), |ready| ready.last_transition_time.as_ref())
+            .map(|time| time.0),
         digest: pod.annotations().get(STARTED_WITH).cloned().unwrap_or_default(),
     }
 }

@@ -5,10 +5,11 @@
 //! so that it is no luck of a single one.
 
 use crate::calls::{self, Calls};
-use crate::figures::{Samples, Verdicts};
+use crate::figures::Samples;
 use crate::process::{Call, Running};
 use crate::space::{Space, Spaces};
 use crate::{on_a_thread, on_one_processor, timed};
+use millrace_rig::figures::Verdicts;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 

@@ -31,23 +31,3 @@ impl Samples {
         self.quantile(0.1)
     }
 }
-
-/// Whether every budget so far was kept.
-#[derive(Default)]
-pub(crate) struct Verdicts {
-    over: usize,
-}
-
-impl Verdicts {
-    /// Prints one line; a ratio is over when it is above its budget.
-    pub(crate) fn say(&mut self, name: &str, ratio: f64, budget: f64) {
-        let verdict = if ratio <= budget { "ok" } else { "over" };
-        self.over += usize::from(ratio > budget);
-        println!("bench: {name} ratio={ratio:.2} budget={budget} {verdict}");
-    }
-
-    /// The process's exit status.
-    pub(crate) fn code(&self) -> u8 {
-        u8::from(self.over > 0)
-    }
-}

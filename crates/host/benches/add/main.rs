@@ -18,8 +18,9 @@ mod space;
 mod transaction;
 
 use calls::Calls;
-use figures::{Samples, Verdicts};
+use figures::Samples;
 use millrace_host::routes;
+use millrace_rig::figures::Verdicts;
 use process::Call;
 use rustix::thread::CpuSet;
 use space::{Space, Spaces};

@@ -2,7 +2,6 @@
 
 use super::{Facts, ROLLED_BACK, is_stalled};
 use crate::api::condition::{Condition, ConditionStatus};
-use crate::api::node::MeshCNINodeStatus;
 use crate::api::status::{MeshCNIStatus, Phase, State};
 use crate::codes::Code;
 use crate::controller::preconditions::Injector;
@@ -172,13 +171,9 @@ fn drift_free(status: &MeshCNIStatus, facts: &Facts<'_>) -> Said {
 }
 
 fn no_chain_conflict(facts: &Facts<'_>) -> Said {
-    let conflict = |report: &MeshCNINodeStatus| {
-        let bad = |one: &&Condition| one.kind == "NoChainConflict" && one.status == ConditionStatus::False;
-        report.conditions.iter().find(bad).map(|one| one.message.clone())
-    };
     let reports = facts.observed.reports.iter();
-    let found: Vec<(&String, String)> =
-        reports.filter_map(|(node, report)| Some((node, conflict(report)?))).collect();
+    let found: Vec<(&String, &String)> =
+        reports.filter_map(|(node, report)| Some((node, report.contested.as_ref()?))).collect();
     let told = || facts.found.findings.iter().find(|finding| CHAIN.contains(&finding.code));
     match (found.first(), told()) {
         (Some((node, message)), _) => {

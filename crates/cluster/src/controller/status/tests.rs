@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::condition::ConditionStatus;
 use crate::api::platform::Platform;
+use crate::api::status::Workloads;
 use crate::codes::Code;
 use crate::controller::targets::{Group, Trouble};
 use crate::controller::transition::Agents;
@@ -188,4 +189,22 @@ fn who_changed_it_is_the_last_that_is_not_us() {
     let now = spec(json!({ "excludeNamespaces": ["a"], "mode": "Disabled" }));
     assert_eq!(summary(Some(&before), &now), "excludeNamespaces, mode");
     assert_eq!(summary(None, &now), "created");
+}
+
+#[test]
+fn how_far_things_are_is_no_turn() {
+    let scene = |state, nodes: &[(bool, bool, bool)], second| Scene::new(state, nodes, second);
+    let few = scene(State::Installing, &[SILENT, SILENT, WELL], 0).after(&MeshCNIStatus::default());
+    let more = scene(State::Installing, &[SILENT, WELL, WELL], 10).after(&few);
+    assert_ne!(few, more);
+    assert!(!is_turn(&few, &more), "{few:#?} {more:#?}");
+    let there = scene(State::Serving, &[WELL, WELL, WELL], 20).after(&more);
+    assert!(is_turn(&more, &there));
+    let counted = MeshCNIStatus { workloads: Workloads { cni: 7, ..Workloads::default() }, ..there.clone() };
+    assert!(!is_turn(&there, &counted));
+    let dies = scene(State::Serving, &[WELL, WELL, DEAD], 30).after(&there);
+    assert!(is_turn(&there, &dies));
+    let mut again = scene(State::Serving, &[WELL, WELL, WELL], 40);
+    again.spec = json!({ "excludeNamespaces": ["legacy"] });
+    assert!(is_turn(&there, &again.after(&there)));
 }

@@ -179,11 +179,11 @@ impl Cluster {
     }
 
     /// Waits until the MeshCNI's children are of a revision.
-    pub(crate) fn until_revision(&self, revision: u32) {
+    pub(crate) fn until_revision(&self, revision: &str) {
         until(&format!("revision {revision} is applied"), PATIENCE, || {
             let set = self.get("DaemonSet", HOME, "millrace-agent-kubeadm").unwrap_or_default();
             let found = &set["metadata"]["annotations"]["millrace.dev/revision"];
-            if *found == revision.to_string() { Ok(()) } else { Err(format!("it is of {found}")) }
+            if *found == revision { Ok(()) } else { Err(format!("it is of {found}")) }
         });
     }
 

@@ -3,7 +3,7 @@
 //! Prints one line each, `bench: NAME ratio=R budget=B ok|over`, and ends with status 1 if one is over. Memory is what the kernel
 //! counts of the controller's process, in MiB. Requests are those that the API server wrote into its audit log of the
 //! controller's user before it answered them: nothing that is asked can be missing there. How fast the machine is decides
-//! nothing: a burst ends when the controller has renewed its Lease twice without another request between, and what is
+//! nothing: a burst ends when the controller has renewed its Lease twice, and asked for nothing between, and what is
 //! told every so many seconds may be told the more often the longer its cause lasts.
 
 mod audit;
@@ -24,8 +24,11 @@ const NODES: usize = 1_000;
 const PODS: usize = 30_000;
 /// Pods that change in a storm.
 const STORM: usize = 1_000;
-/// Agents that are replaced before the next are: as a DaemonSet with `maxUnavailable: 10%` does it.
-const WAVE: usize = 100;
+/// Agents that are replaced before the next are: as a DaemonSet with `maxUnavailable: 2%` does it.
+const WAVE: usize = 20;
+/// How long the controller keeps its Lease in silence: an API server that shares two processors with all that is played here is
+/// slow at times, and who loses the Lease begins anew.
+const LEASE: &str = "60";
 /// Seconds between two writes of numbers alone.
 const PACE: f64 = 2.0;
 /// In MiB.
@@ -92,7 +95,7 @@ impl Bench {
     fn enabled(&mut self) {
         self.cluster.wants(&spec("i:1", &["kube-system"]));
         self.cluster.until("it installs", |status| status["state"] == "Installing");
-        self.cluster.until_revision(1);
+        self.cluster.until_revision("1");
         self.memory("when all is listed");
         self.cluster.run_agents(0..NODES, 1, None);
         self.cluster.report(0..NODES, true);
@@ -132,7 +135,7 @@ impl Bench {
     fn settings(&mut self) {
         let all = self.burst("a namespace is excluded", |cluster| {
             cluster.wants(&spec("i:1", &["kube-system", "team-007"]));
-            cluster.until_revision(2);
+            cluster.until_revision("2");
             cluster.report(0..NODES, false);
             running(cluster, 2);
         });
@@ -144,7 +147,7 @@ impl Bench {
     fn revision(&mut self) {
         let all = self.burst("a new agent on every node", |cluster| {
             cluster.wants(&spec("i:2", &["kube-system", "team-007"]));
-            cluster.until_revision(3);
+            cluster.until_revision("3");
             for first in (0..NODES).step_by(WAVE) {
                 cluster.run_agents(first..first + WAVE, 2, Some(1));
                 cluster.report(first..first + WAVE, false);
@@ -230,7 +233,7 @@ impl Bench {
             let quiet = since.iter().rev().take_while(|one| is_by_the_clock(one));
             let renewals = quiet.filter(|one| is(one, "update", "leases")).count();
             // The first may have been on its way.
-            if renewals > 2 { Ok(()) } else { Err(format!("{} requests", since.len())) }
+            if renewals > 1 { Ok(()) } else { Err(format!("{} requests", since.len())) }
         });
         self.audit.caused(before)
     }
@@ -269,6 +272,7 @@ impl Controller {
         let address = format!("127.0.0.1:{}", port.expect("a port is to be had").port());
         let mut command = Command::new(program);
         command.args(["controller", "--identity", "bench", "--metrics-address", "127.0.0.1:0"]);
+        command.args(["--lease-seconds", LEASE]);
         command.arg("--kubeconfig").arg(kubeconfig).args(["--webhook-address", &address]);
         command.arg("--webhook-url").arg(format!("https://{address}/inject"));
         Controller(command.stdin(Stdio::null()).stderr(log).spawn().expect("the controller starts"))

@@ -83,10 +83,12 @@ pub(crate) struct Man {
 }
 
 /// Start the vendor page's bookinfo on this machine, redirect it from outside, and prove it by real traffic (root).
+///
+/// A controller switches mesh CNI on, an agent installs it on a node; then it is switched off and on again while requests go on.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXIT)]
 pub(crate) struct Demo {
-    /// Leave everything running until Ctrl-C, and say how to look inside.
+    /// Once bookinfo is proved, leave everything running until Ctrl-C, and say how to look inside.
     #[arg(long)]
     pub(crate) keep: bool,
     /// The plugin; else MILLRACE_CNI, else the one beside this program or in cargo's other profiles.

@@ -7,7 +7,7 @@ mod chart;
 mod comments;
 mod config;
 pub(crate) mod controller;
-mod crd;
+pub(crate) mod crd;
 mod daemonset;
 mod kustomize;
 pub(crate) mod objects;

@@ -10,8 +10,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// What a loaded machine may need for what takes five seconds.
+/// What a loaded machine may need for what takes ten seconds.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// What the demos of all tests, one after the other, may need.
+const ALL_TURNS: Duration = Duration::from_secs(3600);
 /// What `--keep` prints last.
 const KEPT: &str = "Ctrl-C takes everything down.";
 
@@ -29,7 +31,66 @@ fn a_whole_run_verifies_every_pod_and_leaves_nothing() {
     let justified = said.lines().filter(|line| *line == "  VERIFIED").count();
     assert_eq!(justified, 8, "each pod is justified above the count:\n{said}");
     assert!(said.contains("Chain ISTIO_INBOUND (1 references)"), "the vendor page's table:\n{said}");
+    the_tale_is_told(&said);
     assert_eq!(Left::now(), before, "{said}");
+}
+
+/// The walk through the switch, in its order: each line with a part of it.
+const TALE: &[(&str, &str)] = &[
+    ("cluster", "an API server in memory"),
+    ("disable", "mode: Disabled"),
+    ("phase", "Disabled (Absent)"),
+    ("enable", "millrace enable --exclude legacy"),
+    ("phase", "Updating (Installing)"),
+    ("node", "millrace-agent-kubeadm-"),
+    ("chain", "10-demo.conflist is now: bridge, millrace-cni"),
+    ("phase", "Running (Serving): 1/1 nodes serve"),
+    ("webhook", "turns istio-init into validation"),
+    ("apply", "bookinfo"),
+    ("walk", "8/8 pods are as they should be, the mesh's by the node's chain"),
+    ("disable", "mode: CNI → Disabled"),
+    ("phase", "Updating (Draining)"),
+    ("webhook", "leaves istio-init where it is"),
+    ("migrate", "1/6 Deployment default/details-v1: restarted"),
+    ("migrate", "no workload owes a restart any more"),
+    ("phase", "Disabled (Absent)"),
+    ("requests", "every one answered"),
+    ("walk", "8/8 pods are as they should be, the mesh's by its own istio-init"),
+    ("enable", "mode: Disabled → CNI"),
+    ("chain", "10-demo.conflist is now: bridge, millrace-cni"),
+    ("phase", "Running (Serving)"),
+    ("migrate", "6/6 Deployment default/reviews-v3: restarted"),
+    ("requests", "every one answered"),
+    ("walk", "8/8 pods are as they should be, the mesh's by the node's chain"),
+    (
+        "protected",
+        "19 starts of pods of the mesh: 12 behind rules of the chain, 7 behind those of istio-init, 0 unprotected",
+    ),
+];
+
+/// Every line of the tale is there, in its order, with a time that never goes back; and each pod that was started is told with
+/// what it started behind.
+fn the_tale_is_told(said: &str) {
+    let timed = said.lines().filter_map(|line| {
+        let (name, rest) = line.split_once(' ')?;
+        let (time, words) = rest.trim_start().split_once(" s  ")?;
+        Some((name, time.parse::<f64>().ok()?, words))
+    });
+    let timed: Vec<(&str, f64, &str)> = timed.collect();
+    assert!(timed.is_sorted_by_key(|(_, time, _)| *time), "{said}");
+    let mut rest = timed.iter();
+    for (name, part) in TALE {
+        let told = rest.any(|(line, _, words)| line == name && words.contains(part));
+        assert!(told, "{name} does not tell {part:?} in its turn:\n{said}");
+    }
+    let starts = timed.iter().filter(|(name, ..)| *name == "pod");
+    let behind = |part: &str| starts.clone().filter(|(.., words)| words.ends_with(part)).count();
+    let counts = [
+        "rules by the node's chain, before its first process",
+        "rules by its own istio-init, before its app",
+        "outside the mesh, no rules",
+    ];
+    assert_eq!(counts.map(behind), [12, 7, 1], "{said}");
 }
 
 #[test]
@@ -84,6 +145,10 @@ fn a_stock_kubectl_sees_the_pods_and_a_deleted_one_comes_back() {
     };
     let all: Vec<Vec<String>> = pods("app");
     assert_eq!(all.len(), 8, "{all:?}");
+    let phase = ["get", "meshcni", "default", "-o", "jsonpath={.status.phase} {.spec.excludeNamespaces}"];
+    assert_eq!(kubectl(&phase), r#"Running ["legacy"]"#);
+    let agents = kubectl(&["get", "pods", "-n", "millrace-system", "--no-headers"]);
+    assert!(agents.starts_with("millrace-agent-kubeadm-") && agents.contains("1/1"), "{agents}");
     for pod in &all {
         let ready = if pod[1].starts_with("visitor") { "1/1" } else { "2/2" };
         assert_eq!((pod[2].as_str(), pod[3].as_str()), (ready, "Running"), "{pod:?}");
@@ -110,9 +175,10 @@ fn an_interrupted_demo_takes_everything_down() {
     let before = Left::now();
     for (when, signal, code) in [
         ("cluster ", Signal::TERM, 2),
+        ("chain ", Signal::INT, 2),
         ("apply ", Signal::HUP, 2),
-        ("network ", Signal::INT, 2),
-        ("pods ", Signal::HUP, 2),
+        ("ready ", Signal::HUP, 2),
+        ("migrate ", Signal::INT, 2),
         (KEPT, Signal::INT, 0),
     ] {
         let mut demo = Kept::start(when);
@@ -174,7 +240,7 @@ fn turn(test: &str) -> Option<File> {
     }
     std::fs::create_dir_all("/run/lock").expect("root makes what a minimal machine lacks");
     let turn = File::create(TURN).expect("/run/lock takes a file");
-    until("it is our turn among the tests of demos", PATIENCE, || {
+    until("it is our turn among the tests of demos", ALL_TURNS, || {
         turn.try_lock().map_err(|error| error.to_string())
     });
     Some(turn)
@@ -220,7 +286,8 @@ struct Kept {
 impl Kept {
     /// Starts one and waits until it says a line that begins with `line`.
     fn start(line: &str) -> Kept {
-        let mut child = demo(&["--keep"]).stdout(Stdio::piped()).spawn().expect("the demo starts");
+        let keep: &[&str] = if line == KEPT { &["--keep"] } else { &[] };
+        let mut child = demo(keep).stdout(Stdio::piped()).spawn().expect("the demo starts");
         let stdout = BufReader::new(child.stdout.take().expect("it was piped"));
         let (sender, lines) = channel();
         std::thread::spawn(move || {

@@ -260,6 +260,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::args",
             "cluster::facts",
             "cluster::cli::*",
+            "cluster::print::*",
             // Its tests admit pods as the webhook does.
             "cluster::webhook::*",
             "cluster::demo::*",

@@ -58,11 +58,7 @@ impl Embedded {
 
     /// Runs kubectl, of `KUBEBUILDER_ASSETS` or else the machine's.
     pub fn kubectl(&self, args: &[&str], stdin: &str) -> Output {
-        let assets = PathBuf::from(std::env::var_os("KUBEBUILDER_ASSETS").unwrap_or_default());
-        let program =
-            Some(assets.join("kubectl")).filter(|program| program.is_absolute() && program.exists());
-        let program = program.unwrap_or_else(|| PathBuf::from("kubectl"));
-        kubectl::run(&program, &self.kubeconfig(), &self.folder, args, stdin)
+        kubectl::run(&kubectl::program(), &self.kubeconfig(), &self.folder, args, stdin)
     }
 
     /// Runs kubectl, which must succeed; what it prints.
@@ -79,13 +75,33 @@ impl Drop for Embedded {
     }
 }
 
+/// What a test asks of an API server, whichever it is.
+pub trait Api {
+    /// The kubeconfig of who may do everything.
+    fn kubeconfig(&self) -> PathBuf;
+    /// A folder that goes with the server, for what a test wants to keep.
+    fn folder(&self) -> &Path;
+    /// Runs kubectl as who may do everything.
+    fn kubectl(&self, args: &[&str], stdin: &str) -> Output;
+    /// Runs kubectl, which must succeed; what it prints.
+    fn done(&self, args: &[&str], stdin: &str) -> String {
+        kubectl::done(self.kubectl(args, stdin), args)
+    }
+    /// kubectl, for who runs it by himself.
+    fn program(&self) -> PathBuf {
+        kubectl::program()
+    }
+}
+
 /// An API server that a test asks the same of, whichever it is.
 #[derive(Debug)]
 pub enum Server {
     /// In memory.
     Embedded(Embedded),
-    /// kube-apiserver with etcd.
+    /// kube-apiserver with etcd, which other tests use too.
     Real(&'static Apiserver),
+    /// The same, for one test alone.
+    Own(Box<Apiserver>),
 }
 
 impl Server {
@@ -98,19 +114,30 @@ impl Server {
         servers
     }
 
+    /// The same, each for this test alone: what it makes of the whole cluster is nobody else's.
+    pub fn each_alone(test: &str, program: impl AsRef<Path>) -> Vec<Server> {
+        let mut servers = vec![Server::Embedded(Embedded::start(program, &["--no-controllers"]))];
+        servers.extend(
+            Apiserver::start(&format!("{test} (against kube-apiserver)")).map(Box::new).map(Server::Own),
+        );
+        servers
+    }
+
     /// How messages name it.
     pub fn name(&self) -> &'static str {
         match self {
             Server::Embedded(_) => "millrace apiserver",
-            Server::Real(_) => "kube-apiserver",
+            Server::Real(_) | Server::Own(_) => "kube-apiserver",
         }
     }
+
 
     /// The kubeconfig of who may do everything.
     pub fn kubeconfig(&self) -> PathBuf {
         match self {
             Server::Embedded(server) => server.kubeconfig(),
             Server::Real(server) => server.kubeconfig(),
+            Server::Own(server) => server.kubeconfig(),
         }
     }
 
@@ -119,11 +146,44 @@ impl Server {
         match self {
             Server::Embedded(server) => server.kubectl(args, stdin),
             Server::Real(server) => server.kubectl(args, stdin),
+            Server::Own(server) => server.kubectl(args, stdin),
         }
     }
 
     /// Runs kubectl, which must succeed; what it prints.
     pub fn done(&self, args: &[&str], stdin: &str) -> String {
         kubectl::done(self.kubectl(args, stdin), args)
+    }
+}
+
+impl Api for Server {
+    fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig()
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Server::Embedded(server) => server.folder(),
+            Server::Real(server) => server.folder(),
+            Server::Own(server) => server.folder(),
+        }
+    }
+
+    fn kubectl(&self, args: &[&str], stdin: &str) -> Output {
+        self.kubectl(args, stdin)
+    }
+}
+
+impl Api for Apiserver {
+    fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig()
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder()
+    }
+
+    fn kubectl(&self, args: &[&str], stdin: &str) -> Output {
+        self.kubectl(args, stdin)
     }
 }

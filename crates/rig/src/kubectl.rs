@@ -1,8 +1,15 @@
 //! kubectl, run with a kubeconfig of its own and nothing of the user's.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+/// The one of `KUBEBUILDER_ASSETS`, else the machine's.
+pub(crate) fn program() -> PathBuf {
+    let assets = PathBuf::from(std::env::var_os("KUBEBUILDER_ASSETS").unwrap_or_default());
+    let program = Some(assets.join("kubectl")).filter(|program| program.is_absolute() && program.exists());
+    program.unwrap_or_else(|| PathBuf::from("kubectl"))
+}
 
 /// Runs `program`; `home` is where it may keep what it learns.
 pub(crate) fn run(program: &Path, kubeconfig: &Path, home: &Path, args: &[&str], stdin: &str) -> Output {

@@ -51,6 +51,17 @@ pub(crate) fn objects() -> anyhow::Result<Vec<Value>> {
     Ok(objects)
 }
 
+/// A pod of the mesh as it comes to admission, for asking what would become of one.
+pub(crate) fn trial() -> anyhow::Result<Value> {
+    let objects = objects()?;
+    let mut of_mesh = objects.iter().filter(|object| object["kind"] == "Deployment");
+    let template = of_mesh.next().context("bookinfo has a Deployment")?["spec"]["template"].clone();
+    let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"] });
+    pod["metadata"]["name"] = json!("trial");
+    pod["metadata"]["namespace"] = json!(MESH);
+    Ok(pod)
+}
+
 fn namespace(name: &str) -> Value {
     let labels = json!({ "istio-injection": "enabled" });
     json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } })

@@ -1,17 +1,19 @@
 //! The node's CNI chain, called as a container runtime calls it.
 //!
 //! Each plugin is a program found on `CNI_PATH`, executed inside the node's namespace with the environment and the
-//! standard input of the specification (§4 and §5 of 1.0.0), as containerd does: loopback first, in a list of its own; then
-//! `bridge` with `host-local`; then ours, which alone asks for the pod's annotations. DEL goes backwards and on after
-//! a failure.
+//! standard input of the specification (§4 and §5 of 1.0.0), as containerd does: loopback first, in a list of its own;
+//! then whatever the node's list says, of which each that asks for the pod's annotations is given them. DEL goes backwards, by the
+//! list as it was at ADD, and on after a failure.
 
 use crate::demo::process::{self, Ended};
 use anyhow::{Context, bail};
-use millrace_core::cni::Entry;
-use millrace_core::cni::entry::ANNOTATIONS;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use millrace_core::cni::entry::{ANNOTATIONS, TYPE};
 use millrace_host::netns::NetNs;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,10 +23,14 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A list of plugins and where to find them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Chain {
     /// Directories, in the order they are searched.
     pub(crate) path: Vec<PathBuf>,
+    /// Where attachments are remembered, as libcni does it.
+    pub(crate) results: PathBuf,
+    /// The name of the list's file.
+    pub(crate) file: String,
     /// The network configuration list.
     pub(crate) list: Value,
 }
@@ -76,8 +82,8 @@ pub(crate) const GATEWAYS: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0xfd6d, 0x696c, 0x6c72, 0, 0, 0, 0, 1)),
 ];
 
-/// The list of a node with a bridge, both families if `v6`, and Millrace last. host-local keeps its leases at `leases`.
-pub(crate) fn list(leases: &Path, ours: &Entry, v6: bool) -> Value {
+/// The list of a node with a bridge, both families if `v6`, before anybody joined it. host-local keeps its leases at `leases`.
+pub(crate) fn list(leases: &Path, v6: bool) -> Value {
     let mut ranges = vec![json!([{ "subnet": RANGES[0] }])];
     let mut routes = vec![json!({ "dst": "0.0.0.0/0" })];
     if v6 {
@@ -88,10 +94,7 @@ pub(crate) fn list(leases: &Path, ours: &Entry, v6: bool) -> Value {
     json!({
         "cniVersion": "1.0.0",
         "name": "millrace-demo",
-        "plugins": [
-            { "type": "bridge", "bridge": "millrace0", "isGateway": true, "ipam": ipam },
-            ours.write(),
-        ],
+        "plugins": [{ "type": "bridge", "bridge": "millrace0", "isGateway": true, "ipam": ipam }],
     })
 }
 
@@ -106,7 +109,30 @@ impl Chain {
         let mut took = Vec::new();
         self.each(node, sandbox, "lo", &loopback(), &mut took)?;
         let result = self.each(node, sandbox, "eth0", &self.list, &mut took)?;
+        let cached = json!({
+            "kind": "cniCacheV1", "containerId": sandbox.container, "ifName": "eth0", "networkName": self.list["name"],
+            "config": STANDARD.encode(self.list.to_string()), "result": result,
+        });
+        let file = self.remembered(sandbox);
+        fs::write(&file, cached.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(Added { result, took })
+    }
+
+    /// Whether Millrace is in it.
+    pub(crate) fn redirects(&self) -> bool {
+        self.kinds().contains(&TYPE)
+    }
+
+    /// The types of its plugins.
+    pub(crate) fn kinds(&self) -> Vec<&str> {
+        let plugins = self.list["plugins"].as_array().into_iter().flatten();
+        plugins.filter_map(|plugin| plugin["type"].as_str()).collect()
+    }
+
+    /// Where libcni remembers an attachment.
+    fn remembered(&self, sandbox: &Sandbox) -> PathBuf {
+        let network = self.list["name"].as_str().unwrap_or_default();
+        self.results.join(format!("{network}-{}-eth0", sandbox.container))
     }
 
     fn each(
@@ -142,6 +168,11 @@ impl Chain {
                     Err(cause) => complaints.push(format!("{cause:#}")),
                 }
             }
+        }
+        match fs::remove_file(self.remembered(sandbox)) {
+            // Its ADD failed.
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            other => complaints.extend(other.err().map(|cause| format!("forgetting an attachment: {cause}"))),
         }
         complaints
     }
@@ -212,6 +243,7 @@ fn refusal(ended: &Ended) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millrace_core::cni::Entry;
 
     fn sandbox() -> Sandbox {
         Sandbox {
@@ -224,9 +256,12 @@ mod tests {
         }
     }
 
+    /// The node's list, as an agent leaves it.
     fn node_list(v6: bool) -> Value {
         let ours = Entry { exclude_namespaces: vec!["legacy".to_owned()], ..Entry::default() };
-        list(Path::new("/run/x"), &ours, v6)
+        let mut list = list(Path::new("/run/x"), v6);
+        list["plugins"].as_array_mut().unwrap().push(ours.write().into());
+        list
     }
 
     #[test]

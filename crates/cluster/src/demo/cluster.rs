@@ -1,21 +1,20 @@
-//! The control plane of the demo: the API server in memory and the webhook, each a process of this very program, and the one
-//! client by which the demo asks them.
+//! The control plane of the demo: the API server in memory and the controller, each a process of this very program by its ordinary
+//! flags, and the one client by which the demo asks them.
 //!
 //! They are the unchanged roles, which speak to each other over HTTP on this machine's loopback. Every question has a
 //! deadline.
 
-use crate::demo::bookinfo::EXCLUDED;
+use crate::demo::bookinfo;
 use crate::demo::process::{self, Running};
 use crate::demo::state::State;
 use crate::demo::stop::Stop;
-use anyhow::{Context, bail};
-use futures::stream::{BoxStream, StreamExt};
-use k8s_openapi::ByteString;
+use crate::demo::watch::{Change, Watch, resource, value};
+use crate::print::{crd, words};
+use anyhow::Context;
 use kube::Client;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use kube::core::GroupVersionKind;
-use kube::runtime::watcher;
+use millrace_core::stamp::STAMP_ANNOTATION;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,13 +25,22 @@ use tokio::time::timeout;
 const STARTING: Duration = Duration::from_secs(60);
 /// How long one question may take.
 const ASKING: Duration = Duration::from_secs(30);
+/// How long a command may take that waits for nobody.
+const COMMAND: Duration = Duration::from_secs(60);
 /// By whom objects are applied.
 const MANAGER: &str = "millrace-demo";
+/// The node's own address: what listens on the node does so here, on loopback, and nobody else on this machine is in its way.
+pub(crate) const HOST: &str = "127.88.7.1";
+/// Where our own objects live.
+pub(crate) const HOME: &str = words::NAMESPACE;
+/// How long after the last conversion agents stay. The webhook asks every 5 s what is wanted, and a request lasts 5 s at most.
+const SETTLE: &str = "10";
 
-/// The API server, the webhook, and a client.
+/// The roles, and a client.
 pub(crate) struct Cluster {
     runtime: Runtime,
     client: Client,
+    own: PathBuf,
     kubeconfig: PathBuf,
     roles: Vec<Running>,
 }
@@ -43,20 +51,8 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-/// What happened to a pod, as it is now, or was last.
-#[derive(Debug)]
-pub(crate) enum Change {
-    /// It is there, or is different.
-    Present(Value),
-    /// It is gone.
-    Gone(Value),
-}
-
-/// The pods of a node, as they change.
-pub(crate) struct Watch(BoxStream<'static, watcher::Result<watcher::Event<DynamicObject>>>);
-
 impl Cluster {
-    /// Starts the API server, `own`'s, and the webhook, and registers this at that.
+    /// Starts the API server, of `own`, gives it our definitions, and starts the controller.
     pub(crate) fn start(own: &Path, state: &State, stop: &Stop) -> anyhow::Result<Cluster> {
         let kubeconfig = state.path("kubeconfig");
         let text = kubeconfig.to_string_lossy().into_owned();
@@ -68,31 +64,24 @@ impl Cluster {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start a client's runtime")?;
         let client = runtime.block_on(connect(&kubeconfig))?;
-        let mut cluster = Cluster { runtime, client, kubeconfig, roles: vec![server] };
-        cluster.admit(own, state, stop)?;
+        let own = own.to_owned();
+        let mut cluster = Cluster { runtime, client, own, kubeconfig, roles: vec![server] };
+        let home = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": HOME } });
+        for object in crd::definitions().iter().chain([&home]) {
+            cluster.apply(object)?;
+        }
+        let (address, url) = (format!("{HOST}:9443"), format!("https://{HOST}:9443/inject"));
+        let flags = [
+            ["--kubeconfig", &text],
+            ["--identity", "demo"],
+            ["--namespace", HOME],
+            ["--settle-seconds", SETTLE],
+            ["--metrics-address", "none"],
+            ["--webhook-address", &address],
+            ["--webhook-url", &url],
+        ];
+        cluster.roles.push(role(&cluster.own, state, "controller", flags.as_flattened())?);
         Ok(cluster)
-    }
-
-    /// Lets the webhook admit pods.
-    fn admit(&mut self, own: &Path, state: &State, stop: &Stop) -> anyhow::Result<()> {
-        let wishes = state.write("webhook/wishes.yaml", &format!("excludeNamespaces: [{EXCLUDED}]\n"))?;
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let folder = state.path("webhook");
-        let flags = ["--listen", "127.0.0.1:0", "--wishes", &text(&wishes), "--certs", &text(&folder)];
-        let mut webhook = role(own, state, "webhook", &flags)?;
-        let mut url = None;
-        // It says its address, and has its authority's certificate by then.
-        stop.until("the webhook listens", STARTING, || {
-            webhook.alive()?;
-            url = address(&std::fs::read_to_string(state.path("webhook.log")).unwrap_or_default());
-            Ok(url.is_some())
-        })?;
-        let url = url.context("the webhook has an address")?;
-        self.roles.push(webhook);
-        let authority =
-            std::fs::read(folder.join("ca.crt")).context("cannot read the webhook's authority")?;
-        self.apply(&configuration(&url, authority)?)?;
-        Ok(())
     }
 
     /// By which kubectl finds the API server.
@@ -107,9 +96,25 @@ impl Cluster {
 
     /// Ends the roles; gives every complaint.
     pub(crate) fn end(&mut self) -> Vec<String> {
-        self.roles.iter().for_each(Running::ask_to_end);
+        self.roles.iter_mut().for_each(Running::ask_to_end);
         let ended = self.roles.drain(..).map(|mut role| role.end());
         ended.filter_map(|ended| ended.err().map(|cause| format!("{cause:#}"))).collect()
+    }
+
+    /// Runs a command of ours for people, as an operator does; gives what it prints.
+    pub(crate) fn command(&self, words: &[&str]) -> anyhow::Result<String> {
+        let kubeconfig = self.kubeconfig.to_string_lossy();
+        let words = [words, &["--kubeconfig", &kubeconfig]].concat();
+        let ended = process::run(&mut process::beside(&self.own, &words), None, COMMAND)?;
+        anyhow::ensure!(ended.status.success(), "millrace {}: {}", words.join(" "), ended.said());
+        Ok(ended.stdout)
+    }
+
+    /// Starts one that takes its time, and needs the node meanwhile.
+    pub(crate) fn begin(&self, name: &str, words: &[&str], log: &Path) -> anyhow::Result<Running> {
+        let kubeconfig = self.kubeconfig.to_string_lossy();
+        let words = [words, &["--kubeconfig", &kubeconfig]].concat();
+        Running::start(name, &mut process::beside(&self.own, &words), log)
     }
 
     /// Applies an object, as `kubectl apply --server-side` does; gives it as it is then.
@@ -135,14 +140,27 @@ impl Cluster {
         self.ask(&format!("the status of {kind} {name}"), api.patch_status(name, &how, &change))
     }
 
+    /// A core object.
+    pub(crate) fn get(&self, kind: &str, namespace: &str, name: &str) -> anyhow::Result<Value> {
+        self.ask(&format!("reading {kind} {name}"), self.api("v1", kind, namespace).get(name))
+    }
+
     /// All core objects of a kind.
     pub(crate) fn list(&self, kind: &str) -> anyhow::Result<Vec<Value>> {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource("v1", kind));
-        let wanted = ListParams::default();
+        let wanted = kube::api::ListParams::default();
         let listed = self.runtime.block_on(async { timeout(ASKING, api.list(&wanted)).await });
         let listed = listed.with_context(|| format!("listing {kind}: no answer within {ASKING:?}"))?;
-        let listed = listed.with_context(|| format!("listing {kind}"))?.items.into_iter();
-        listed.map(|object| serde_json::to_value(object).context("an object is JSON")).collect()
+        Ok(listed.with_context(|| format!("listing {kind}"))?.items.iter().map(value).collect())
+    }
+
+    /// Whether a pod that came now would be converted: asked by a dry run, which keeps nothing.
+    pub(crate) fn converts(&self) -> anyhow::Result<bool> {
+        let pod: DynamicObject = serde_json::from_value(bookinfo::trial()?).context("a pod is an object")?;
+        let how = PostParams { dry_run: true, field_manager: Some(MANAGER.to_owned()) };
+        let api = self.api("v1", "Pod", bookinfo::MESH);
+        let tried = self.ask("trying a pod by a dry run", api.create(&how, &pod))?;
+        Ok(tried["metadata"]["annotations"][STAMP_ANNOTATION].is_string())
     }
 
     /// Lets a pod go that its node has stopped.
@@ -156,24 +174,15 @@ impl Cluster {
         }
     }
 
-    /// Follows the pods that are bound to `node`.
+    /// Follows what concerns `node`.
     pub(crate) fn watch(&self, node: &str) -> Watch {
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource("v1", "Pod"));
-        Watch(watcher(api, watcher::Config::default().fields(&format!("spec.nodeName={node}"))).boxed())
+        Watch::new(&self.client, node, HOME)
     }
 
     /// The next change, if one comes in time.
     pub(crate) fn next(&self, watch: &mut Watch, patience: Duration) -> anyhow::Result<Option<Change>> {
-        let next = self.runtime.block_on(async { timeout(patience, watch.0.next()).await });
-        let Ok(next) = next else { return Ok(None) };
-        let value = |object: DynamicObject| serde_json::to_value(object).context("a pod is JSON");
-        match next.context("the watch of pods ended")?.context("cannot watch pods")? {
-            watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => {
-                Ok(Some(Change::Present(value(pod)?)))
-            }
-            watcher::Event::Delete(pod) => Ok(Some(Change::Gone(value(pod)?))),
-            watcher::Event::Init | watcher::Event::InitDone => Ok(None),
-        }
+        let next = self.runtime.block_on(async { timeout(patience, watch.next()).await });
+        next.ok().transpose()
     }
 
     fn api(&self, version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
@@ -191,7 +200,7 @@ impl Cluster {
     ) -> anyhow::Result<Value> {
         let answer = self.runtime.block_on(async { timeout(ASKING, question).await });
         let answer = answer.with_context(|| format!("{what}: no answer within {ASKING:?}"))?;
-        serde_json::to_value(answer.with_context(|| what.to_owned())?).context("an object is JSON")
+        Ok(value(&answer.with_context(|| what.to_owned())?))
     }
 }
 
@@ -206,7 +215,7 @@ impl Drop for Cluster {
 /// Starts a role of this program, in the machine's own namespace.
 fn role(own: &Path, state: &State, name: &str, flags: &[&str]) -> anyhow::Result<Running> {
     let log = state.write(&format!("{name}.log"), "")?;
-    Running::start(name, &mut process::beside(own, name, flags), &log)
+    Running::start(name, &mut process::beside(own, &[&[name], flags].concat()), &log)
 }
 
 async fn connect(kubeconfig: &Path) -> anyhow::Result<Client> {
@@ -216,64 +225,4 @@ async fn connect(kubeconfig: &Path) -> anyhow::Result<Client> {
     // The way to this machine's loopback leads through nobody's proxy.
     config.proxy_url = None;
     Client::try_from(config).context("cannot make a client of the API server")
-}
-
-fn resource(version: &str, kind: &str) -> ApiResource {
-    let (group, version) = version.split_once('/').unwrap_or(("", version));
-    let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-    if kind == "Endpoints" {
-        // The only kind here whose plural is no plural of its name.
-        resource.plural = "endpoints".to_owned();
-    }
-    resource
-}
-
-/// Where the webhook says it serves.
-fn address(log: &str) -> Option<String> {
-    let (_, rest) = log.split_once("serving https://")?;
-    let (address, _) = rest.split_once(';')?;
-    Some(format!("https://{address}"))
-}
-
-/// The webhook as an API server is told of it: last, asked again when others changed a pod after it, and never passed over.
-fn configuration(url: &str, authority: Vec<u8>) -> anyhow::Result<Value> {
-    if authority.is_empty() {
-        bail!("the webhook has no authority");
-    }
-    let rules = json!([{ "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"],
-                         "operations": ["CREATE", "UPDATE"], "scope": "Namespaced" }]);
-    let bundle = serde_json::to_value(ByteString(authority)).context("bytes are JSON")?;
-    let webhook = json!({
-        "name": "pods.millrace.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-        "clientConfig": { "url": url, "caBundle": bundle }, "rules": rules,
-        "failurePolicy": "Fail", "reinvocationPolicy": "IfNeeded", "timeoutSeconds": 10,
-    });
-    Ok(json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
-        "metadata": { "name": "zz-millrace" }, "webhooks": [webhook],
-    }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(log: &str, expected: Option<&str>) {
-        assert_eq!(address(log).as_deref(), expected, "{log}");
-    }
-
-    #[test]
-    fn the_webhook_is_where_it_says() {
-        check("", None);
-        check("INFO serving https://127.0.0.1:4", None);
-        let log = "INFO new\nINFO serving https://127.0.0.1:41/inject; its authority is /run/x/ca.crt\n";
-        check(log, Some("https://127.0.0.1:41/inject"));
-    }
-
-    #[test]
-    fn kinds_are_found_where_an_api_server_has_them() {
-        assert_eq!(resource("v1", "Endpoints").plural, "endpoints");
-        let deployments = resource("apps/v1", "Deployment");
-        assert_eq!((deployments.group.as_str(), deployments.plural.as_str()), ("apps", "deployments"));
-    }
 }

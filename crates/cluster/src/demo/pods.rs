@@ -62,7 +62,8 @@ pub(crate) fn member(object: &Value) -> anyhow::Result<Member> {
     let decision = policy::decide(&plain, &mesh);
     // Complaints are about what users wrote into annotations; these have none.
     let (stated, _) = knobs::settings_of(&plain, &mesh.proxy_container, &mesh.defaults);
-    let settings = if part == Part::Excluded { told(&facts)? } else { stated };
+    let redirects_itself = facts.containers.iter().any(|container| container.name == policy::INIT);
+    let settings = if redirects_itself || part == Part::Excluded { told(&facts)? } else { stated };
     Ok(Member { key: key(namespace, &facts.name), part, workload, facts, decision, settings })
 }
 

@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -180,16 +180,35 @@ pub(crate) fn inside(netns: &Path, identity: Identity, program: &Path, arguments
     command.args(["--clear-groups", "--inh-caps=-all", "--no-new-privs", "--pdeathsig=KILL"]);
     command.arg(format!("--bounding-set=-all{}", identity.capabilities));
     command.arg("--").arg(program).args(arguments);
+    alone(command)
+}
+
+/// The command that runs `own` with `words` in the machine's own namespaces.
+pub(crate) fn beside(own: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--no-new-privs", "--pdeathsig=KILL", "--"]).arg(own).args(words);
+    alone(command)
+}
+
+/// The same as `identity`, which holds what its container is given and nothing else.
+pub(crate) fn confined(own: &Path, identity: &Identity, words: &[String]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args([format!("--reuid={}", identity.uid), format!("--regid={}", identity.gid)]);
+    command.args(["--clear-groups", "--inh-caps=-all", "--no-new-privs", "--pdeathsig=KILL"]);
+    command.arg(format!("--bounding-set=-all{}", identity.capabilities));
+    command.arg("--").arg(own).args(words);
+    alone(command)
+}
+
+/// Away from whoever started the demo: neither their variables nor their directory nor their terminal.
+fn alone(mut command: Command) -> Command {
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/").stdin(Stdio::null());
     command
 }
 
-/// The command that runs the role `name` of `own` in the machine's own namespaces.
-pub(crate) fn beside(own: &Path, name: &str, flags: &[&str]) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--no-new-privs", "--pdeathsig=KILL", "--"]).arg(own).arg(name).args(flags);
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/").stdin(Stdio::null());
-    command
+/// The exit code as runtimes tell it: who was killed by a signal has none, and 128 and the signal's number is said.
+pub(crate) fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or(128 + status.signal().unwrap_or_default())
 }
 
 /// A program that is to go on running until the demo ends.
@@ -222,20 +241,39 @@ impl Running {
     /// An error with the program's last words if it has ended.
     pub(crate) fn alive(&mut self) -> anyhow::Result<()> {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        bail!("{} ended by itself ({status}): {}", self.name, self.last_words())
+    }
+
+    /// The code it ended with, if it has.
+    pub(crate) fn over(&mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.child.try_wait()?.map(code))
+    }
+
+    /// The last it said.
+    pub(crate) fn last_words(&self) -> String {
+        let log = self.said();
         let last: Vec<&str> = log.trim().lines().rev().take(3).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        bail!("{} ended by itself ({status}): {}", self.name, last.join(" | "))
+        last.into_iter().rev().collect::<Vec<_>>().join(" | ")
+    }
+
+    /// All it said so far.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Asks the program to end.
-    pub(crate) fn ask_to_end(&self) {
-        // It may have ended already, and then there is nothing to ask: its pid stays ours until it is waited for.
-        let _ = rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM);
+    pub(crate) fn ask_to_end(&mut self) {
+        // Who has ended was waited for by that look, and its pid may be a stranger's; otherwise it stays ours.
+        if let Ok(None) = self.child.try_wait() {
+            let _ = rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM);
+        }
     }
 
     /// Waits until the program has ended; makes it end when it takes too long.
     pub(crate) fn end(&mut self) -> anyhow::Result<()> {
+        if self.over()?.is_some() {
+            return Ok(());
+        }
         if !wait(&mut self.child, Instant::now() + GRACE)? {
             self.child.kill().with_context(|| format!("cannot kill {}", self.name))?;
         }

@@ -3,7 +3,7 @@
 use crate::demo::counts::{Both, Counts};
 use crate::demo::pods::{Member, Part};
 use crate::demo::process::Privileges;
-use crate::demo::verdict::Evidence;
+use crate::demo::verdict::{By, Evidence};
 use millrace_core::policy::{Basis, Decision, Verdict};
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ pub(crate) struct About<'a> {
     /// The backend that holds rules.
     pub(crate) backend: Option<&'a str>,
     /// What the rules had counted before the walk.
-    pub(crate) probed: Counts,
+    pub(crate) earlier: Counts,
 }
 
 /// One pod's paragraph.
@@ -59,7 +59,7 @@ pub(crate) fn pod(about: &About<'_>, evidence: &Evidence, faults: &[String]) -> 
                 witnesses.rules.inbound,
                 witnesses.proxy.inbound,
                 witnesses.programs.inbound,
-                about.probed.inbound,
+                about.earlier.inbound,
             ),
         );
         line(
@@ -68,7 +68,7 @@ pub(crate) fn pod(about: &About<'_>, evidence: &Evidence, faults: &[String]) -> 
                 witnesses.rules.outbound,
                 witnesses.proxy.outbound,
                 witnesses.programs.outbound,
-                about.probed.outbound,
+                about.earlier.outbound,
             ),
         );
     }
@@ -129,8 +129,10 @@ fn mechanism(about: &About<'_>, evidence: &Evidence) -> String {
         _ => "ADD was not reached".to_owned(),
     };
     match evidence.part {
-        Part::Mesh => format!("CNI, backend {backend}, {}; {took}", settled(about.rung)),
-        Part::Excluded => {
+        Part::Mesh if evidence.by == By::Chain => {
+            format!("CNI, backend {backend}, {}; {took}", settled(about.rung))
+        }
+        Part::Mesh | Part::Excluded => {
             format!("init container with NET_ADMIN and NET_RAW, backend {backend}; CNI passed: {took}")
         }
         Part::Outside => format!("none; CNI passed: {took}"),
@@ -158,16 +160,15 @@ fn rules(evidence: &Evidence) -> String {
     }
 }
 
-fn direction(rules: Both, proxy: Both, programs: Both, probes: Both) -> String {
-    let probes = match probes.all() {
-        0 => "no probes".to_owned(),
-        1 => "1 probe subtracted".to_owned(),
-        many => format!("{many} probes subtracted"),
+fn direction(rules: Both, proxy: Both, programs: Both, earlier: Both) -> String {
+    let earlier = match earlier.all() {
+        0 => "none before".to_owned(),
+        many => format!("{many} before, subtracted"),
     };
     if rules == proxy && proxy == programs {
-        return format!("{rules} by rules = by Envoy = by the programs; {probes}");
+        return format!("{rules} by rules = by Envoy = by the programs; {earlier}");
     }
-    format!("rule counters {rules}, Envoy {proxy}, programs {programs}; {probes}")
+    format!("rule counters {rules}, Envoy {proxy}, programs {programs}; {earlier}")
 }
 
 /// Which processes have which sets; all of a verified pod's have the same.
@@ -187,27 +188,44 @@ fn privileges(processes: &[Privileges]) -> String {
     sets.join("; ")
 }
 
+/// Where things are, for whoever looks inside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inside<'a> {
+    /// The namespaces of productpage and of the visitor.
+    pub(crate) netns: [&'a Path; 2],
+    /// Productpage's name.
+    pub(crate) productpage: &'a str,
+    /// This program and the plugin.
+    pub(crate) programs: [&'a Path; 2],
+    /// By which kubectl finds the API server.
+    pub(crate) kubeconfig: &'a Path,
+    /// The node's directories of the agent, on disk and on a tmpfs.
+    pub(crate) agent: [&'a Path; 2],
+    /// Each pod's files.
+    pub(crate) pods: &'a Path,
+}
+
 /// How to look inside while everything runs.
-pub(crate) fn look(
-    productpage: &Path,
-    directory: &Path,
-    cni: &Path,
-    visitor: &Path,
-    kubeconfig: &Path,
-) -> String {
-    let (pod, visitor, cni) = (productpage.display(), visitor.display(), cni.display());
+pub(crate) fn look(inside: &Inside<'_>) -> String {
+    let [pod, visitor] = inside.netns.map(Path::display);
+    let [own, cni] = inside.programs.map(Path::display);
+    let [data, run] = inside.agent.map(Path::display);
+    let kubeconfig = inside.kubeconfig.display();
+    let productpage = inside.productpage;
     format!(
         "Everything goes on running. To look inside, from another terminal:\n\
-         \x20 kubectl --kubeconfig {} get pods -A -o wide\n\
+         \x20 export KUBECONFIG={kubeconfig}\n\
+         \x20 kubectl --kubeconfig {kubeconfig} get meshcni,pods -A -o wide\n\
+         \x20 {own} status                 (and: nodes, plan, exclude add NAMESPACE, disable, enable, migrate)\n\
+         \x20 {own} why {productpage} --flight-dir {data} --state-dir {run}\n\
          \x20 nsenter --net={pod} iptables -t nat -L -n -v --line-numbers -x\n\
          \x20 nsenter --net={pod} ip6tables -t nat -L -n -v --line-numbers -x\n\
          \x20 {cni} inspect --netns {pod} --reasons\n\
          \x20 nsenter --net={pod} curl -s localhost:15000/stats?filter=downstream_cx_total\n\
          \x20 nsenter --net={visitor} curl -s localhost:9080/call/productpage/productpage\n\
-         \x20 ls {}        (each pod's envoy.json, envoy.log, app.log)\n\
+         \x20 ls {}        (each pod's envoy.json, envoy.log, app.log; the agent's log)\n\
          Ctrl-C takes everything down.\n",
-        kubeconfig.display(),
-        directory.display()
+        inside.pods.display()
     )
 }
 
@@ -239,6 +257,8 @@ mod tests {
         let member = pods::member(&reviews()).unwrap();
         let evidence = Evidence {
             part: Part::Mesh,
+            wanted: By::Chain,
+            by: By::Chain,
             decided: "redirected".to_owned(),
             done: "redirected".to_owned(),
             v6: true,
@@ -260,7 +280,7 @@ mod tests {
             ("bridge".to_owned(), Duration::from_millis(20)),
             ("millrace-cni".to_owned(), Duration::from_micros(1500)),
         ];
-        let probed = Counts { inbound: both(1, 1), outbound: both(0, 0) };
+        let earlier = Counts { inbound: both(1, 1), outbound: both(0, 0) };
         let addresses = ["10.88.7.5".parse().unwrap()];
         let about = About {
             member: &member,
@@ -268,7 +288,7 @@ mod tests {
             took: &took,
             rung: "stamp",
             backend: Some("iptables"),
-            probed,
+            earlier,
         };
         let text = pod(&about, &evidence, &verdict::faults(&evidence));
         assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
@@ -284,8 +304,8 @@ mod tests {
             "default/reviews-v2  10.88.7.5\n",
             "redirect: all 11 conditions hold",
             "CNI, backend iptables, settled by its stamp; ADD took 1.5 ms (bridge 20.0 ms)",
-            "8 (v4 4, v6 4) by rules = by Envoy = by the programs; 2 probes",
-            "6 (v4 3, v6 3) by rules = by Envoy = by the programs; no probes",
+            "8 (v4 4, v6 4) by rules = by Envoy = by the programs; 2 before, subtracted",
+            "6 (v4 3, v6 3) by rules = by Envoy = by the programs; none before",
             "envoy uid 1337: CapBnd 0 CapEff 0 no_new_privs\n",
             "\n  VERIFIED\n",
         ];

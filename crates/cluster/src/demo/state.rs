@@ -74,7 +74,10 @@ impl State {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         }
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        // Beside and renamed: who reads it meanwhile, as programs read the names of services, reads the whole of either.
+        let beside = path.with_extension("new");
+        let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path));
+        written.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 

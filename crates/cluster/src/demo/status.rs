@@ -14,6 +14,8 @@ pub(crate) struct Seen {
     pub(crate) runs: bool,
     /// Whether they answer.
     pub(crate) ready: bool,
+    /// With which code its only container ended, if it has ended.
+    pub(crate) over: Option<i32>,
 }
 
 /// The status of the pod `object`; `now` in the words of the API.
@@ -36,7 +38,7 @@ pub(crate) fn pod(object: &Value, seen: &Seen, now: &str) -> Value {
     }
     let ips: Vec<Value> = seen.addresses.iter().map(|ip| json!({ "ip": ip.to_string() })).collect();
     let mut status = json!({
-        "phase": if seen.runs { "Running" } else { "Pending" },
+        "phase": phase(seen),
         "conditions": conditions,
         "initContainerStatuses": inits,
         "containerStatuses": containers,
@@ -47,6 +49,15 @@ pub(crate) fn pod(object: &Value, seen: &Seen, now: &str) -> Value {
         status["podIPs"] = ips.into();
     }
     status
+}
+
+fn phase(seen: &Seen) -> &'static str {
+    match seen.over {
+        Some(0) => "Succeeded",
+        Some(_) => "Failed",
+        None if seen.runs => "Running",
+        None => "Pending",
+    }
 }
 
 fn list<'a>(object: &'a Value, key: &str) -> &'a [Value] {
@@ -63,24 +74,24 @@ fn condition(name: &str, holds: bool, now: &str) -> Value {
 }
 
 fn init_container(one: &Value, code: Option<&i32>, now: &str) -> Value {
-    let state = match code {
-        None => json!({ "waiting": { "reason": "PodInitializing" } }),
-        Some(code) => {
-            let reason = if *code == 0 { "Completed" } else { "Error" };
-            json!({ "terminated": { "exitCode": code, "reason": reason, "finishedAt": now } })
-        }
-    };
+    let state =
+        code.map_or_else(|| json!({ "waiting": { "reason": "PodInitializing" } }), |code| ended(*code, now));
     said(one, state, code == Some(&0))
 }
 
+fn ended(code: i32, now: &str) -> Value {
+    let reason = if code == 0 { "Completed" } else { "Error" };
+    json!({ "terminated": { "exitCode": code, "reason": reason, "finishedAt": now } })
+}
+
 fn container(one: &Value, seen: &Seen, now: &str) -> Value {
-    let state = if seen.runs {
-        json!({ "running": { "startedAt": now } })
-    } else {
-        json!({ "waiting": { "reason": "PodInitializing" } })
+    let state = match seen.over {
+        Some(code) => ended(code, now),
+        None if seen.runs => json!({ "running": { "startedAt": now } }),
+        None => json!({ "waiting": { "reason": "PodInitializing" } }),
     };
     let mut container = said(one, state, seen.ready);
-    container["started"] = json!(seen.runs);
+    container["started"] = json!(seen.runs && seen.over.is_none());
     container
 }
 
@@ -145,5 +156,13 @@ mod tests {
         let ready = Seen { ready: true, ..runs };
         let all = "PodScheduled Initialized ContainersReady Ready";
         check(ready, "Running", all, "terminated 0, running");
+        let over = Seen { ended: vec![0], runs: true, over: Some(0), ..Seen::default() };
+        check(over.clone(), "Succeeded", "PodScheduled Initialized", "terminated 0, terminated 0");
+        check(
+            Seen { over: Some(1), ..over },
+            "Failed",
+            "PodScheduled Initialized",
+            "terminated 0, terminated 1",
+        );
     }
 }

@@ -8,13 +8,39 @@ use crate::demo::counts::{Both, Counts};
 use crate::demo::pods::Part;
 use crate::demo::process::Privileges;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
+
+/// Who put a pod's rules into its namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Nobody: there were none.
+    Nobody,
+    /// The node's chain, before anything of the pod ran.
+    Chain,
+    /// Its own init container.
+    Itself,
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            By::Nobody => "nobody",
+            By::Chain => "the node's chain",
+            By::Itself => "its own istio-init",
+        })
+    }
+}
 
 /// All that was seen of one pod.
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     /// Its part.
     pub(crate) part: Part,
+    /// Who should put its rules there.
+    pub(crate) wanted: By,
+    /// Who did.
+    pub(crate) by: By,
     /// What admission decided, as the name of a reason or `redirect`.
     pub(crate) decided: String,
     /// What the plugin says it did, in the same words.
@@ -54,6 +80,9 @@ const PROXY_SOURCES: [&str; 2] = ["127.0.0.6", "::6"];
 /// What is wrong with the pod; nothing when it is verified.
 pub(crate) fn faults(evidence: &Evidence) -> Vec<String> {
     let mut faults = Vec::new();
+    if evidence.by != evidence.wanted {
+        faults.push(format!("it should be redirected by {}, and was by {}", evidence.wanted, evidence.by));
+    }
     if evidence.decided != evidence.done {
         faults.push(format!("admission decided {}, the plugin did {}", evidence.decided, evidence.done));
     }
@@ -130,6 +159,8 @@ mod tests {
     fn meshed() -> Evidence {
         Evidence {
             part: Part::Mesh,
+            wanted: By::Chain,
+            by: By::Chain,
             decided: "redirect".to_owned(),
             done: "redirect".to_owned(),
             v6: true,
@@ -152,6 +183,8 @@ mod tests {
     fn visitor() -> Evidence {
         Evidence {
             part: Part::Outside,
+            wanted: By::Nobody,
+            by: By::Nobody,
             planned: 0,
             live: 0,
             peers: addresses(&["10.88.7.1", "10.88.7.2"]),
@@ -170,6 +203,7 @@ mod tests {
 
     #[test]
     fn a_pod_of_the_mesh_fails_by_each_of_its_proofs() {
+        check(meshed(), |pod| pod.by = By::Itself, "by the node's chain, and was by its own istio-init");
         check(meshed(), |pod| pod.done = "NotInjected".to_owned(), "the plugin did NotInjected");
         check(meshed(), |pod| pod.drift = Some("a rule is missing".to_owned()), "a rule is missing");
         check(meshed(), |pod| pod.processes[0].bounding = 1 << 12, "envoy (uid 1337) runs with privilege");

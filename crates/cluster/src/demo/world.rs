@@ -3,39 +3,40 @@
 //! Dropping a world takes it down: after the end, an error, a panic or a signal alike. What a killed demo cannot take
 //! down, the next one sweeps.
 
+mod start;
+
 use crate::demo::app;
-use crate::demo::bookinfo::EXCLUDED;
-use crate::demo::chain::{self, Added, Chain, Sandbox};
+use crate::demo::chain::{Added, Chain, Sandbox};
 use crate::demo::cluster::Cluster;
 use crate::demo::counts::Counts;
 use crate::demo::envoy;
-use crate::demo::events::Events;
+use crate::demo::hosted::Hosted;
 use crate::demo::http;
 use crate::demo::node;
 use crate::demo::pods::{self, Member, Part};
-use crate::demo::process::{self, Identity, Program, Running};
+use crate::demo::process::{self, Program, Running};
+use crate::demo::root::{DATA, RUN, Root};
 use crate::demo::state::State;
 use crate::demo::status::Seen;
 use crate::demo::stop::Stop;
 use crate::demo::tools::Tools;
+use crate::demo::verdict::By;
 use crate::demo::witness::Found;
 use anyhow::Context;
-use millrace_core::ask::Event;
-use millrace_core::cni::Entry;
-use millrace_core::settings::PROXY_ID;
+use millrace_core::rules::RuleSet;
+use millrace_core::rules::plan;
+use millrace_core::settings::Families;
 use millrace_host::netns::NetNs;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub(crate) use start::Protection;
 
 /// The namespace that is the node.
-const NODE: &str = "node";
-/// How long a proxy or a program may take to listen; a second when nothing else runs.
-const STARTING: Duration = Duration::from_secs(60);
+pub(crate) const NODE: &str = "node";
 /// How long one request of the walk may take.
 const WALKING: Duration = Duration::from_secs(15);
 /// How long one look at whether a program listens may take.
@@ -51,11 +52,15 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     own: Program,
     cni: Program,
-    events: Events,
-    chain: Chain,
+    /// The node's files.
+    pub(crate) root: Root,
+    /// The chain, as the runtime read it last.
+    pub(crate) chain: Chain,
     node: Option<NetNs>,
-    /// The pods that are there.
+    /// The pods with a network of their own that are there.
     pub(crate) pods: Vec<Live>,
+    /// The pods on the node's network that are there.
+    pub(crate) hosted: Vec<Hosted>,
     /// Whether IPv6 is spoken here.
     pub(crate) v6: bool,
 }
@@ -70,43 +75,48 @@ pub(crate) struct Live {
     pub(crate) seen: Seen,
     pub(crate) netns: NetNs,
     pub(crate) sandbox: Sandbox,
+    /// The chain that it was attached by.
+    pub(crate) chain: Chain,
     /// What the chain gave; nothing until it did.
     pub(crate) added: Option<Added>,
-    /// What the plugin said it did.
-    pub(crate) event: Option<Event>,
+    /// Who had put the rules there, when its first process was to start.
+    pub(crate) by: By,
+    /// What the plugin told the agent, where the chain has one.
+    pub(crate) said: Option<Said>,
     pub(crate) running: Vec<Running>,
-    /// What the rules had counted before the walk: probes.
-    pub(crate) probed: Counts,
-    /// What the proxy had accepted before the walk.
-    pub(crate) accepted: Counts,
+    /// When its start is tried again, and how often it was tried.
+    pub(crate) again: Option<(Instant, u32)>,
+    /// How many requests have to be answered before it is stopped, if it is to be.
+    pub(crate) leaving: Option<u64>,
+    /// What its rules and its proxy had counted before the walk.
+    pub(crate) earlier: (Counts, Counts),
+}
+
+/// What the plugin told the agent of an ADD, as `millrace why` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) outcome: String,
+    pub(crate) reason: String,
+    pub(crate) rung: String,
 }
 
 impl World {
-    /// An empty node.
+    /// An empty node, and a cluster that has it not yet.
     pub(crate) fn build(state: State, stop: Stop, tools: Tools) -> anyhow::Result<World> {
         let v6 = node::has_ipv6();
-        let text = |name: &str| state.path(name).to_string_lossy().into_owned();
-        let entry = Entry {
-            agent_socket: text("agent.sock"),
-            event_socket: text("event.sock"),
-            state_dir: text("records"),
-            exclude_namespaces: vec![EXCLUDED.to_owned()],
-            ..Entry::default()
-        };
-        let list = chain::list(&state.path("leases"), &entry, v6);
-        state.write("millrace-demo.conflist", &format!("{list:#}\n"))?;
-        let beside = tools.cni.parent().context("a program lies in a directory")?.to_owned();
+        let root = Root::build(&state.path("node"), &tools.plugins, v6)?;
         let mut world = World {
             cluster: Cluster::start(&tools.own, &state, &stop)?,
-            events: Events::listen(&state.path("event.sock"))?,
             own: Program::open(&tools.own)?,
             cni: Program::open(&tools.cni)?,
-            chain: Chain { path: vec![tools.plugins.clone(), beside], list },
+            chain: root.chain()?,
+            root,
             state,
             stop,
             tools,
             node: None,
             pods: Vec::new(),
+            hosted: Vec::new(),
             v6,
         };
         world.node = Some(node::make(NODE)?);
@@ -122,48 +132,24 @@ impl World {
         self.stop.check()
     }
 
-    /// Gives a pod its network: a namespace and the node's chain, as a runtime does before it starts a container.
-    pub(crate) fn attach(&mut self, member: &Member, object: &Value) -> anyhow::Result<()> {
-        self.stop.check()?;
-        let netns = node::make(&member.key)?;
-        let uid = object["metadata"]["uid"].as_str().context("a pod has a UID")?;
-        let sandbox = Sandbox {
-            container: container_id()?,
-            netns: node::path(&member.key),
-            namespace: member.facts.namespace.clone(),
-            name: member.facts.name.clone(),
-            uid: uid.to_owned(),
-            annotations: member.facts.annotations.clone(),
-        };
-        // Before ADD, so that a failed one is followed by DEL.
-        self.pods.push(Live {
-            member: member.clone(),
-            object: object.clone(),
-            seen: Seen::default(),
-            netns,
-            sandbox: sandbox.clone(),
-            added: None,
-            event: None,
-            running: Vec::new(),
-            probed: Counts::default(),
-            accepted: Counts::default(),
-        });
-        let added = self.chain.add(self.node()?, &sandbox)?;
-        let event = self.events.about(&sandbox.container)?;
-        let live = self.pods.last_mut().context("the pod just pushed")?;
-        live.seen.addresses = added.addresses()?;
-        live.added = Some(added);
-        live.event = event;
-        Ok(())
+    /// Whether we were.
+    pub(crate) fn is_asked_to_stop(&self) -> bool {
+        self.stop.asked()
+    }
+
+    /// A file of the demo's own.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.state.path(name)
     }
 
     /// Writes the list of names by which programs find each other, as the API server's endpoints have it.
     /// Whether every pod is behind one.
     pub(crate) fn publish(&self) -> anyhow::Result<bool> {
-        let members: Vec<&Member> = self.pods.iter().map(|live| &live.member).collect();
+        let staying = || self.pods.iter().filter(|live| live.leaving.is_none());
+        let members: Vec<&Member> = staying().map(|live| &live.member).collect();
         let names = pods::names(&members, &self.cluster.list("Endpoints")?);
         let addresses = |key: &String| {
-            let live = self.pods.iter().find(|live| live.member.key == *key);
+            let live = staying().find(|live| live.member.key == *key);
             live.map(|live| live.seen.addresses.clone()).unwrap_or_default()
         };
         let services: BTreeMap<String, Vec<IpAddr>> = names
@@ -177,88 +163,60 @@ impl World {
         Ok(members.iter().all(served))
     }
 
-    /// Starts what a pod consists of: its init containers, then its proxy and its program. Does not wait for them.
-    pub(crate) fn start(&mut self, at: usize) -> anyhow::Result<()> {
-        self.stop.check()?;
-        let init = self.pods[at].object["spec"]["initContainers"].clone();
-        for container in init.as_array().into_iter().flatten() {
-            self.run_init(at, container)?;
+    /// The rules that a pod should have.
+    pub(crate) fn planned(&self, member: &Member) -> RuleSet {
+        let families = if self.v6 { Families::Both } else { Families::V4 };
+        match member.part {
+            Part::Mesh | Part::Excluded => plan::plan(&member.settings, families).rules,
+            Part::Outside => RuleSet::default(),
         }
-        if self.pods[at].member.part != Part::Outside {
-            self.start_proxy(at)?;
-        }
-        self.start_program(at)?;
-        self.pods[at].seen.runs = true;
-        Ok(())
     }
 
-    fn start_proxy(&mut self, at: usize) -> anyhow::Result<()> {
-        let Live { member, sandbox, running, .. } = &mut self.pods[at];
-        let config = envoy::config(member.settings.inbound_port, member.settings.outbound_port, self.v6);
-        let config = self.state.write(&file(&member.key, "envoy.json"), &format!("{config:#}\n"))?;
-        let identity = Identity::unprivileged(PROXY_ID);
-        let arguments = envoy::arguments(&config);
-        let mut command = process::inside(&sandbox.netns, identity, &self.tools.envoy, &arguments);
-        let log = self.state.path(&file(&member.key, "envoy.log"));
-        running.push(Running::start("envoy", &mut command, &log)?);
-        Ok(())
-    }
-
-    fn start_program(&mut self, at: usize) -> anyhow::Result<()> {
-        let Live { member, sandbox, running, .. } = &mut self.pods[at];
-        let Member { key, workload, .. } = member;
-        let mut arguments = vec!["demo-app".to_owned(), workload.app.clone()];
-        let hosts = self.state.path("hosts").to_string_lossy().into_owned();
-        for (flag, value) in [
-            ("--version", workload.version.as_str()),
-            ("--pod", key),
-            ("--port", &workload.port.to_string()),
-            ("--hosts", &hosts),
-        ] {
-            arguments.extend([flag.to_owned(), value.to_owned()]);
-        }
-        let mut command =
-            self.own.inside(&sandbox.netns, Identity::unprivileged(workload.user), &arguments)?;
-        let log = self.state.write(&file(key, "app.log"), "")?;
-        running.push(Running::start(&workload.app, &mut command, &log)?);
-        Ok(())
-    }
-
-    /// Runs an init container to its end: whatever its image, it is `millrace-cni` here, which takes the arguments of
-    /// Istio's own.
-    fn run_init(&mut self, at: usize, container: &Value) -> anyhow::Result<()> {
-        let Live { member, sandbox, seen, .. } = &mut self.pods[at];
-        let words = container["args"].as_array().into_iter().flatten();
-        let words: Vec<String> = words.filter_map(Value::as_str).map(str::to_owned).collect();
-        let mut command = self.cni.inside(&sandbox.netns, Identity::of(container)?, &words)?;
-        let ended = process::run(&mut command, None, STARTING)?;
-        // Who was killed by a signal has no code; runtimes say 128 and the signal's number.
-        let code = ended.status.code().unwrap_or(128 + ended.status.signal().unwrap_or_default());
-        seen.ended.push(code);
-        let name = container["name"].as_str().unwrap_or_default();
-        anyhow::ensure!(code == 0, "{name} of pod {} failed (exit {code}): {}", member.key, ended.said());
-        Ok(())
-    }
-
-    /// Whether a pod's proxy and program listen; an error if one has ended.
+    /// Whether a pod's proxy and program listen, and it is known what the plugin did; an error if one has ended.
     pub(crate) fn answers(&mut self, at: usize) -> anyhow::Result<bool> {
         let Live { member, netns, running, .. } = &mut self.pods[at];
         let proxied = member.part != Part::Outside;
         let loopback = SocketAddr::from(([127, 0, 0, 1], member.workload.port));
         running.iter_mut().try_for_each(Running::alive)?;
-        Ok(netns.within(|| http::get(loopback, "/health", GLANCE).is_ok() && (!proxied || envoy::ready()))?)
+        let answers = netns
+            .within(|| http::get(loopback, "/health", GLANCE).is_ok() && (!proxied || envoy::ready()))?;
+        if answers && self.pods[at].said.is_none() && self.pods[at].chain.redirects() {
+            self.pods[at].said = self.why(at)?;
+            return Ok(self.pods[at].said.is_some());
+        }
+        Ok(answers)
     }
 
-    /// An error if a role has ended by itself.
+    /// What the plugin told the agent of the pod's ADD; nothing until it is recorded.
+    fn why(&self, at: usize) -> anyhow::Result<Option<Said>> {
+        let sandbox = &self.pods[at].sandbox;
+        let pod = format!("{}/{}", sandbox.namespace, sandbox.name);
+        let place = |path: &str| self.root.place(path).to_string_lossy().into_owned();
+        let words = ["why", &pod, "--output=json", "--flight-dir", &place(DATA), "--state-dir", &place(RUN)];
+        let ended = process::run(&mut process::beside(&self.tools.own, &words), None, WALKING)?;
+        let told: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
+        let mut calls = told["calls"].as_array().into_iter().flatten();
+        let text = |call: &Value, key: &str| call[key].as_str().unwrap_or_default().to_owned();
+        let call =
+            calls.find(|call| call["verb"] == "ADD" && call["container"] == sandbox.container.as_str());
+        Ok(call.map(|call| Said {
+            outcome: text(call, "outcome"),
+            reason: text(call, "reason"),
+            rung: text(call, "rung"),
+        }))
+    }
+
+    /// An error if a role, or a program that should run, has ended by itself.
     pub(crate) fn alive(&mut self) -> anyhow::Result<()> {
-        self.cluster.alive()
+        self.cluster.alive()?;
+        self.pods.iter_mut().flat_map(|live| &mut live.running).try_for_each(Running::alive)
     }
 
-    /// Notes what the rules and the proxy of a pod have counted so far: none of it belongs to the walk.
-    pub(crate) fn note(&mut self, at: usize) -> anyhow::Result<()> {
-        let (probed, accepted) = self.counts(at)?;
-        let live = &mut self.pods[at];
-        (live.probed, live.accepted) = (probed, accepted);
+    /// Notes what the rules and the proxies have counted so far: none of it belongs to the walk.
+    pub(crate) fn note(&mut self) -> anyhow::Result<()> {
+        for at in 0..self.pods.len() {
+            self.pods[at].earlier = self.counts(at)?;
+        }
         Ok(())
     }
 
@@ -274,16 +232,21 @@ impl World {
         Ok((rules, proxy))
     }
 
+    /// Where the visitor answers, in each family.
+    pub(crate) fn door(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        let live = self.pods.iter().find(|live| live.member.part == Part::Outside).context("no visitor")?;
+        let port = live.member.workload.port;
+        Ok(live.seen.addresses.iter().map(|address| SocketAddr::new(*address, port)).collect())
+    }
+
     /// Asks the visitor from the node for `path`, by each family in turn.
     pub(crate) fn ask(&self, path: &str) -> anyhow::Result<Vec<Value>> {
         self.stop.check()?;
-        let live = self.pods.iter().find(|live| live.member.part == Part::Outside).context("no visitor")?;
         let mut answers = Vec::new();
-        for address in &live.seen.addresses {
-            let server = SocketAddr::new(*address, live.member.workload.port);
+        for server in self.door()? {
             let answer =
                 self.node()?.within(|| http::get(server, path, WALKING))?.and_then(|answer| answer.json());
-            answers.push(answer.with_context(|| format!("asking the visitor at {address} for {path}"))?);
+            answers.push(answer.with_context(|| format!("asking the visitor at {server} for {path}"))?);
         }
         Ok(answers)
     }
@@ -293,22 +256,20 @@ impl World {
         self.state.path("pods")
     }
 
-    /// Whether we were asked to stop; an error if a program has ended by itself.
-    pub(crate) fn is_over(&mut self) -> anyhow::Result<bool> {
-        self.cluster.alive()?;
-        self.pods.iter_mut().flat_map(|live| &mut live.running).try_for_each(Running::alive)?;
-        Ok(self.stop.asked())
+    /// The plugin, which is also what init containers run.
+    pub(crate) fn plugin(&self) -> &Path {
+        &self.tools.cni
     }
 
     /// Stops a pod and takes it from its network; gives every complaint.
     pub(crate) fn detach(&mut self, at: usize) -> Vec<String> {
         let mut live = self.pods.remove(at);
-        live.running.iter().for_each(Running::ask_to_end);
+        live.running.iter_mut().for_each(Running::ask_to_end);
         let ended = live.running.iter_mut().filter_map(|running| running.end().err());
         let mut complaints: Vec<String> = ended.map(|cause| format!("{cause:#}")).collect();
         let result = live.added.as_ref().map_or(&Value::Null, |added| &added.result);
         if let Some(node) = &self.node {
-            let said = self.chain.delete(node, &live.sandbox, result).into_iter();
+            let said = live.chain.delete(node, &live.sandbox, result).into_iter();
             complaints.extend(said.map(|said| format!("DEL of {}: {said}", live.member.key)));
         }
         complaints.extend(node::remove(&live.member.key).err().map(|cause| format!("{cause:#}")));
@@ -320,11 +281,15 @@ impl World {
     pub(crate) fn take_down(&mut self) -> Vec<String> {
         let mut complaints = Vec::new();
         // All at once: each may need a moment.
-        self.pods.iter().flat_map(|live| &live.running).for_each(Running::ask_to_end);
+        self.pods.iter_mut().flat_map(|live| &mut live.running).for_each(Running::ask_to_end);
         while let Some(last) = self.pods.len().checked_sub(1) {
             complaints.extend(self.detach(last));
         }
+        // The controller first, which would have others come in their place.
         complaints.extend(self.cluster.end());
+        self.hosted.iter_mut().for_each(Hosted::ask_to_end);
+        let ended = self.hosted.drain(..).filter_map(|mut hosted| hosted.end().err());
+        complaints.extend(ended.map(|cause| format!("{cause:#}")));
         self.node = None;
         if !self.state.is_removed() {
             for name in node::names() {
@@ -342,17 +307,4 @@ impl Drop for World {
             eprintln!("demo: taking down: {complaint}");
         }
     }
-}
-
-/// The name of a pod's file in the demo's directory.
-fn file(key: &str, name: &str) -> String {
-    format!("pods/{key}/{name}")
-}
-
-/// 64 hexadecimal digits, as runtimes make them.
-fn container_id() -> anyhow::Result<String> {
-    let mut bytes = [0; 32];
-    let mut random = fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?;
-    std::io::Read::read_exact(&mut random, &mut bytes).context("cannot read /dev/urandom")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,6 +1,6 @@
-//! A make-believe cluster on a real API server: nodes, what agents would report, and people who change their minds.
+//! A make-believe cluster on an API server: nodes, what agents would report, and people who change their minds.
 
-use millrace_rig::apiserver::Apiserver;
+use millrace_rig::embedded::Api;
 use millrace_rig::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The cluster.
 pub(crate) struct Cluster<'a> {
-    api: &'a Apiserver,
+    api: &'a dyn Api,
 }
 
 /// A controller's process.
@@ -29,7 +29,7 @@ pub(crate) struct Storm {
 
 impl<'a> Cluster<'a> {
     /// One with our definitions and nothing else.
-    pub(crate) fn new(api: &'a Apiserver) -> Cluster<'a> {
+    pub(crate) fn new(api: &'a dyn Api) -> Cluster<'a> {
         let program = env!("CARGO_BIN_EXE_millrace");
         let printed = Command::new(program).args(["print", "crd"]).output().expect("millrace runs");
         let crd = String::from_utf8(printed.stdout).expect("a definition is text");
@@ -42,7 +42,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// One in which these manifests were applied, and nothing else.
-    pub(crate) fn of(api: &'a Apiserver, manifests: &str) -> Cluster<'a> {
+    pub(crate) fn of(api: &'a dyn Api, manifests: &str) -> Cluster<'a> {
         api.done(&["apply", "--validate=false", "-f", "-"], manifests);
         api.done(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"], "");
         Cluster { api }
@@ -218,8 +218,7 @@ impl<'a> Cluster<'a> {
     /// Somebody begins to write to the MeshCNI again and again.
     pub(crate) fn storm(&self) -> Storm {
         let (stop, kubeconfig) = (Arc::new(AtomicBool::new(false)), self.api.kubeconfig());
-        let assets = std::env::var_os("KUBEBUILDER_ASSETS").expect("the API server came from there");
-        let kubectl = std::path::PathBuf::from(assets).join("kubectl");
+        let kubectl = self.api.program();
         let told = Arc::clone(&stop);
         let writer = std::thread::spawn(move || {
             for count in 0_u32.. {
@@ -259,19 +258,19 @@ impl<'a> Cluster<'a> {
 
 impl Controller {
     /// Starts one without a webhook.
-    pub(crate) fn start(api: &Apiserver, identity: &str) -> Controller {
+    pub(crate) fn start(api: &dyn Api, identity: &str) -> Controller {
         Controller::with(api, identity, &["--webhook-address", "none"])
     }
 
     /// Starts one, with these arguments too.
-    pub(crate) fn with(api: &Apiserver, identity: &str, more: &[&str]) -> Controller {
+    pub(crate) fn with(api: &dyn Api, identity: &str, more: &[&str]) -> Controller {
         let more: Vec<&str> = ["controller"].iter().chain(more).copied().collect();
         Controller::as_whom(api, identity, &api.kubeconfig(), &more)
     }
 
     /// Starts one with somebody's credential, and all its arguments but those that make a test fast.
     pub(crate) fn as_whom(
-        api: &Apiserver,
+        api: &dyn Api,
         identity: &str,
         kubeconfig: &std::path::Path,
         args: &[&str],

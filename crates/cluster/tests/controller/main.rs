@@ -1,22 +1,34 @@
-//! The controller against a real API server: the test plays the nodes, the agents and the people, and nothing else is played.
+//! The controller against the API server in memory, and against a real one: the test plays the nodes, the agents and the people, and
+//! nothing else is played.
 
 mod cluster;
 mod install;
 mod uninstall;
 
 use cluster::{Cluster, Controller};
-use millrace_rig::apiserver::Apiserver;
+use millrace_rig::embedded::Server;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+
+/// Runs `test` on the server in memory, and the same on a real one where there is one.
+fn on_each(name: &str, test: impl Fn(&Server)) {
+    for server in Server::each_alone(name, env!("CARGO_BIN_EXE_millrace")) {
+        eprintln!("{name}, on {}", server.name());
+        test(&server);
+    }
+}
 
 /// From nothing to Running, through what people do to our objects and settings, to nothing again.
 #[test]
 fn there_and_back() {
-    let Some(api) = Apiserver::start("controller::there_and_back") else { return };
-    let cluster = Cluster::new(&api);
+    on_each("controller::there_and_back", there_and_back_on);
+}
+
+fn there_and_back_on(api: &Server) {
+    let cluster = Cluster::new(api);
     cluster.node("n1", true);
     cluster.node("n2", true);
-    let controller = Controller::start(&api, "one");
+    let controller = Controller::start(api, "one");
     cluster.wants(json!({ "excludeNamespaces": ["kube-system"] }));
     cluster.until("it installs", |mesh| mesh["status"]["state"] == "Installing");
     cluster.until_there("daemonset/millrace-agent-kubeadm");
@@ -123,12 +135,15 @@ fn a_node_that_says_no_is_tainted(cluster: &Cluster) {
 /// writing to the same object.
 #[test]
 fn canaries_pauses_and_leaders() {
-    let Some(api) = Apiserver::start("controller::canaries_pauses_and_leaders") else { return };
-    let cluster = Cluster::new(&api);
+    on_each("controller::canaries_pauses_and_leaders", canaries_pauses_and_leaders_on);
+}
+
+fn canaries_pauses_and_leaders_on(api: &Server) {
+    let cluster = Cluster::new(api);
     cluster.node("c1", true);
     cluster.node("n1", true);
     cluster.done(&["label", "node", "c1", "tier=canary"]);
-    let first = Controller::start(&api, "first");
+    let first = Controller::start(api, "first");
     let rollout = |paused: bool| json!({ "canaryNodeSelector": { "tier": "canary" }, "paused": paused });
     cluster.wants(json!({ "rollout": rollout(false) }));
     cluster.until_there("daemonset/millrace-agent-kubeadm-canary");
@@ -137,7 +152,7 @@ fn canaries_pauses_and_leaders() {
     cluster.until_there("daemonset/millrace-agent-kubeadm");
 
     first.end(Signal::KILL);
-    let second = Controller::start(&api, "second");
+    let second = Controller::start(api, "second");
     let storm = cluster.storm();
     cluster.serves("n1", true);
     cluster.until("the second takes over", |mesh| mesh["status"]["phase"] == "Running");
@@ -156,7 +171,7 @@ fn canaries_pauses_and_leaders() {
     cluster.until_true("and let go", || config().contains("Open"));
     cluster.until("it runs again", |mesh| mesh["status"]["phase"] == "Running");
 
-    let third = Controller::start(&api, "third");
+    let third = Controller::start(api, "third");
     second.end(Signal::TERM);
     cluster.until_true("the Lease was given back", || {
         cluster.get("lease/millrace-controller")["spec"]["holderIdentity"] == "third"
@@ -170,14 +185,20 @@ fn canaries_pauses_and_leaders() {
 /// The webhook converts in Serving and not before, by the API server's own calls.
 #[test]
 fn pods_are_converted_once_all_nodes_serve() {
-    let Some(api) = Apiserver::start("controller::pods_are_converted_once_all_nodes_serve") else { return };
-    let cluster = Cluster::new(&api);
+    on_each(
+        "controller::pods_are_converted_once_all_nodes_serve",
+        pods_are_converted_once_all_nodes_serve_on,
+    );
+}
+
+fn pods_are_converted_once_all_nodes_serve_on(api: &Server) {
+    let cluster = Cluster::new(api);
     cluster.node("n1", true);
     let port =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr()).expect("a port").port();
     let (address, url) = (format!("127.0.0.1:{port}"), format!("https://127.0.0.1:{port}/inject"));
     let flags = ["--webhook-address", &address, "--webhook-url", &url];
-    let controller = Controller::with(&api, "one", &flags);
+    let controller = Controller::with(api, "one", &flags);
     cluster.wants(json!({}));
     cluster.until("it installs", |mesh| mesh["status"]["state"] == "Installing");
     cluster.meshed("early");

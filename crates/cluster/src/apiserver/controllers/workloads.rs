@@ -307,8 +307,10 @@ fn number(object: &Value, path: &str) -> i64 {
     object.pointer(path).and_then(Value::as_i64).unwrap_or(0)
 }
 
-/// FNV-1a of a template, in the letters of names.
+/// FNV-1a of a template, in the letters of names. The order of its fields says nothing: who applies may bring another.
 fn hash(template: &Value) -> String {
+    let mut template = template.clone();
+    template.sort_all_objects();
     let mut hash: u32 = 0x811c_9dc5;
     for byte in template.to_string().bytes() {
         hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);

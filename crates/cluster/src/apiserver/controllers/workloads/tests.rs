@@ -116,3 +116,10 @@ fn jobs_end() {
     assert_eq!(said(&[pod("Succeeded"), pod("Succeeded")]), (0, json!("Complete")));
     assert_eq!(said(&[pod("Failed")]), (0, json!("Failed")));
 }
+
+#[test]
+fn a_template_is_the_same_in_any_order() {
+    let (one, other) = (json!({"a": {"b": 1, "c": 2}, "d": []}), json!({"d": [], "a": {"c": 2, "b": 1}}));
+    assert_eq!(hash(&one), hash(&other));
+    assert_ne!(hash(&one), hash(&json!({"d": [], "a": {"c": 2, "b": 3}})));
+}

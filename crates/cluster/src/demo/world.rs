@@ -42,6 +42,9 @@ const WALKING: Duration = Duration::from_secs(15);
 /// How long one look at whether a program listens may take.
 const GLANCE: Duration = Duration::from_secs(1);
 
+/// How long what the plugin told may take until it is recorded; milliseconds when nothing else runs.
+const TELLING: Duration = Duration::from_secs(10);
+
 /// The node, its chain and its pods.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -83,6 +86,8 @@ pub(crate) struct Live {
     pub(crate) by: By,
     /// What the plugin told the agent, where the chain has one.
     pub(crate) said: Option<Said>,
+    /// Since when its programs answer.
+    pub(crate) answered: Option<Instant>,
     pub(crate) running: Vec<Running>,
     /// When its start is tried again, and how often it was tried.
     pub(crate) again: Option<(Instant, u32)>,
@@ -180,11 +185,13 @@ impl World {
         running.iter_mut().try_for_each(Running::alive)?;
         let answers = netns
             .within(|| http::get(loopback, "/health", GLANCE).is_ok() && (!proxied || envoy::ready()))?;
-        if answers && self.pods[at].said.is_none() && self.pods[at].chain.redirects() {
-            self.pods[at].said = self.why(at)?;
-            return Ok(self.pods[at].said.is_some());
+        if !answers || self.pods[at].said.is_some() || !self.pods[at].chain.redirects() {
+            return Ok(answers);
         }
-        Ok(answers)
+        self.pods[at].said = self.why(at)?;
+        let heard = *self.pods[at].answered.get_or_insert_with(Instant::now);
+        // A plugin that tells nothing is no reason not to be ready; it is one not to be verified.
+        Ok(self.pods[at].said.is_some() || heard.elapsed() >= TELLING)
     }
 
     /// What the plugin told the agent of the pod's ADD; nothing until it is recorded.

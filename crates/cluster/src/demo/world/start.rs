@@ -58,6 +58,7 @@ impl World {
             added: None,
             by: By::Nobody,
             said: None,
+            answered: None,
             running: Vec::new(),
             again: None,
             leaving: None,

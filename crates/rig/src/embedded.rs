@@ -131,7 +131,6 @@ impl Server {
         }
     }
 
-
     /// The kubeconfig of who may do everything.
     pub fn kubeconfig(&self) -> PathBuf {
         match self {

@@ -1,7 +1,7 @@
 //! Has the API server ask us about a MeshCNI: the configuration that was installed with the controller gets the authority that our
 //! certificates are signed by, and keeps it.
 //!
-//! It goes with the installation, so it is not made again when somebody removes it; only where there is no Service, as for a
+//! It goes with the installation, so it is not made again when somebody removed it; only where there is no Service, as for a
 //! controller run by hand, is it made here. One of that name that is somebody else's is left alone (M11).
 
 use super::apply::{Error, REPLY, ask};
@@ -42,13 +42,21 @@ pub(crate) async fn keep(client: Client, metrics: Metrics, namespace: String, wa
     let mut seen: Option<Option<Configuration>> = None;
     // The version that is as it should be.
     let mut good: Option<String> = None;
+    // What was there and is gone was taken away.
+    let mut known = false;
     loop {
         if let Some(found) = &seen {
+            known |= found.is_some();
             let there = found.as_ref().and_then(ResourceExt::resource_version);
             if good.is_none() || good != there {
                 let endpoint = Endpoint { bundle: trusted.borrow_and_update().clone(), url: url.clone() };
-                match put(&api, &metrics, found.as_ref(), &wanted(&namespace, &endpoint)).await {
-                    Ok(version) => good = version.or(there),
+                let wanted = wanted(&namespace, &endpoint);
+                let makes = url.is_some() && !known;
+                match put(&api, &metrics, found.as_ref(), &wanted, makes).await {
+                    Ok(version) => {
+                        known |= version.is_some();
+                        good = version.or(there);
+                    }
                     Err(error) => {
                         if let Some(withheld) = failures.happens(Instant::now()) {
                             tracing::warn!(withheld, "{error}; tried again");
@@ -103,12 +111,13 @@ fn is_ours(there: &Configuration) -> bool {
 }
 
 /// Makes what is there so, whole: where it is asked is one thing or the other, never both. Returns its version then; none
-/// where there is nothing to be done.
+/// where there is nothing to be done. One that is not there is made if `makes`.
 async fn put(
     api: &Api<Configuration>,
     metrics: &Metrics,
     there: Option<&Configuration>,
     wanted: &Value,
+    makes: bool,
 ) -> Result<Option<String>, Error> {
     let what = || format!("ValidatingWebhookConfiguration {VALIDATING}");
     let done = match there {
@@ -118,7 +127,7 @@ async fn put(
             let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
             ask(metrics, "patch", what, api.patch(VALIDATING, &params, &Patch::Merge(&patch))).await?
         }
-        None if wanted["webhooks"][0]["clientConfig"]["url"].is_string() => {
+        None if makes => {
             let object = serde_json::from_value(wanted.clone()).expect("what we made is one");
             ask(metrics, "create", what, api.create(&PostParams::default(), &object)).await?
         }

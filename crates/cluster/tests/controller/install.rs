@@ -13,7 +13,7 @@ const ACCOUNT: &str = "system:serviceaccount:millrace-system:millrace-controller
 const HOME: &str = "millrace-system";
 /// A node of each platform for which an object is made that others have not.
 const NODES: [(&str, &str); 3] = [
-    ("n1", "millrace.dev/test=kubeadm"),
+    ("n1", "example.org/kind=plain"),
     ("o1", "node.openshift.io/os_id=rhcos"),
     ("g1", "cloud.google.com/gke-nodepool=one"),
 ];
@@ -94,6 +94,8 @@ fn it_works_with_the_account_it_is_installed_with() {
     assert!(refused.is_empty(), "it was refused: {refused:#?}");
     let idle = idle(&asked, &objects(&manifests));
     assert!(idle.is_empty(), "nobody needs these rights: {idle:#?}");
+
+    succeeds(millrace(&api, &["uninstall", "--wait", "--prove-clean"]), "uninstall --prove-clean");
 }
 
 /// The API server in memory takes it as well.

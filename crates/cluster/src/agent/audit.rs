@@ -6,6 +6,7 @@
 
 pub(crate) mod act;
 pub(crate) mod api;
+pub(crate) mod drifts;
 mod find;
 mod look;
 mod place;
@@ -19,6 +20,7 @@ pub(crate) mod watched;
 use crate::agent::metrics::Metrics;
 use act::Acting;
 use api::Requests;
+use drifts::{Drifted, Drifts};
 use millrace_core::dialect::Choice;
 use millrace_core::pod::Pod;
 use millrace_core::policy::Mesh;
@@ -28,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// What is known of one pod of this node.
@@ -107,6 +109,8 @@ pub(crate) struct Audit<N, R> {
     settled: BTreeSet<String>,
     /// Pods to look at again, and when.
     again: BTreeMap<String, Instant>,
+    /// Pods that are redirected otherwise than planned.
+    drifts: Drifts,
 }
 
 /// What came of looking.
@@ -135,7 +139,13 @@ impl<N: Node, R: Requests> Audit<N, R> {
             started: Instant::now(),
             settled: BTreeSet::new(),
             again: BTreeMap::new(),
+            drifts: Drifts::default(),
         }
+    }
+
+    /// Says there from now on which pods are redirected otherwise than planned.
+    pub(crate) fn telling(self, told: watch::Sender<Option<Drifted>>) -> Audit<N, R> {
+        Audit { drifts: self.drifts.telling(told), ..self }
     }
 
     /// Goes on by other options. What was found and done still counts: caps and waits are no policy's own.
@@ -185,9 +195,15 @@ impl<N: Node, R: Requests> Audit<N, R> {
         let living: BTreeSet<&str> = uids.iter().map(String::as_str).collect();
         self.history.keep(|uid| living.contains(uid));
         self.acting.keep(|uid| living.contains(uid));
+        self.drifts.keep(|uid| living.contains(uid));
         self.settled.clear();
         self.again.clear();
-        self.look_at(uids, stop).await
+        let report = self.look_at(uids, stop).await;
+        if report.put_off == 0 {
+            self.drifts.counted();
+        }
+        self.drifts.tell();
+        report
     }
 
     /// Collects what happens, so that a change is looked at once, when the pod has settled.

@@ -4,6 +4,7 @@
 //! It judges no pod and mends none; `audit` does. Nothing of it runs without the privileges of the audit profile.
 
 use super::audit::api::Server;
+use super::audit::drifts::Drifted;
 use super::audit::watched::Watched;
 use super::audit::{Audit, Options, Wake};
 use super::config;
@@ -22,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 /// Changes are collected for so long: a pod that starts changes several times a second.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -38,12 +39,19 @@ const TRIAL: Duration = Duration::from_secs(30);
 const WAKES: usize = 64;
 
 /// Audits until it is told to stop, by the policy as it is at any time.
-pub(super) async fn audit(shared: Shared, mut events: broadcast::Receiver<Event>, mended: Arc<Notify>) {
+pub(super) async fn audit(
+    shared: Shared,
+    mut events: broadcast::Receiver<Event>,
+    mended: Arc<Notify>,
+    drifted: watch::Sender<Option<Drifted>>,
+) {
     let mut config = shared.config.clone();
     let mut known = None;
     while !shared.stop.is_cancelled() {
         let wanted = config.borrow_and_update().audit.clone();
         if wanted.act == Act::Off {
+            // Whoever does not look does not know.
+            drifted.send_replace(None);
             tokio::select! {
                 changed = config.changed() => if changed.is_err() { return shared.stop.cancelled().await },
                 () = shared.stop.cancelled() => return,
@@ -55,7 +63,7 @@ pub(super) async fn audit(shared: Shared, mut events: broadcast::Receiver<Event>
             Some(audit) => Audit::change(audit, node, options, Some(server)),
             None => Audit::new(node, options, Some(server), shared.metrics.clone()),
         };
-        let audit = known.insert(audit);
+        let audit = known.insert(audit.telling(drifted.clone()));
         let (wake, mut wakes) = mpsc::channel(WAKES);
         let stop = shared.stop.child_token();
         let mut auditing = Box::pin(audit.run(&mut wakes, &stop));

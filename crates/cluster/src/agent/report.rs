@@ -3,6 +3,7 @@
 //! Nobody waits for it, and it decides nothing. It writes this node's object alone, by server-side apply; a cluster without the
 //! resource, or one that forbids it, costs one line of the log and a try now and then.
 
+use super::audit::drifts::Drifted;
 use super::client::Link;
 use super::config::LARGEST;
 use super::guard::Status;
@@ -44,13 +45,18 @@ const LONGEST_TEXT: usize = 1024;
 const MOST_PLUGINS: usize = 64;
 const LONGEST_LIST: u64 = 1 << 20;
 
+/// What other tasks see of this node.
+pub(super) struct Seen {
+    /// What the guard says of the chain.
+    pub(super) guarded: watch::Receiver<Status>,
+    /// Where our entry is.
+    pub(super) place: watch::Receiver<Option<Place>>,
+    /// Which running pods the audit found to be redirected otherwise than planned.
+    pub(super) drifted: watch::Receiver<Option<Drifted>>,
+}
+
 /// Reports until it is told to stop.
-pub(super) async fn report(
-    shared: Shared,
-    guarded: watch::Receiver<Status>,
-    place: watch::Receiver<Option<Place>>,
-    mut events: broadcast::Receiver<Event>,
-) {
+pub(super) async fn report(shared: Shared, seen: Seen, mut events: broadcast::Receiver<Event>) {
     let mut counted = Outcomes::default();
     let mut backend = None;
     let mut told = Told::new(shared.link.clone(), shared.setup.node.clone());
@@ -66,7 +72,7 @@ pub(super) async fn report(
                 Err(RecvError::Closed) => return shared.stop.cancelled().await,
             },
             _ = tick.tick() => {
-                let (guarded, place) = (guarded.borrow().clone(), place.borrow().clone());
+                let (guarded, place) = (seen.guarded.borrow().clone(), seen.place.borrow().clone());
                 let (folder, config) = (shared.setup.target.conf_dir.clone(), shared.setup.config_file.clone());
                 let files = tokio::task::spawn_blocking(move || {
                     (place.and_then(|place| chain(&folder, &place)), config.and_then(|file| digest_of(&file)))
@@ -80,6 +86,7 @@ pub(super) async fn report(
                     chain,
                     outcomes: &counted,
                     backend: backend.as_deref(),
+                    drifted: seen.drifted.borrow().clone(),
                 };
                 let status = status(&facts);
                 // Whoever stops the agent does not wait for an API server.
@@ -100,6 +107,7 @@ struct Facts<'a> {
     chain: Option<Chain>,
     outcomes: &'a Outcomes,
     backend: Option<&'a str>,
+    drifted: Option<Drifted>,
 }
 
 /// The report, without its moments.
@@ -137,7 +145,8 @@ fn status(facts: &Facts<'_>) -> MeshCNINodeStatus {
         chain: facts.chain.clone(),
         backend: facts.backend.map(str::to_owned),
         outcomes: facts.outcomes.clone(),
-        drifted: None,
+        drifted: facts.drifted.as_ref().map(|drifted| drifted.count),
+        drifted_pods: facts.drifted.as_ref().map(|drifted| drifted.pods.clone()).unwrap_or_default(),
         conditions,
     }
 }

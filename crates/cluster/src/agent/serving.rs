@@ -10,7 +10,7 @@ use super::guard::{Guard, Report, Status};
 use super::health::serve::on_node;
 use super::health::{Check, router};
 use super::install;
-use super::report::report;
+use super::report::{Seen, report};
 use super::serve;
 use super::shared::Shared;
 use super::telemetry::Teller;
@@ -62,10 +62,12 @@ impl Serving {
         tasks.spawn(answer(shared.clone(), recorder.clone()));
         tasks.spawn(listen(shared.clone(), recorder.clone(), events.clone()));
         let mended = Arc::new(Notify::new());
+        let (drifted, drifted_now) = watch::channel(None);
         if setup.audits {
-            tasks.spawn(auditing::audit(shared.clone(), events.subscribe(), mended.clone()));
+            tasks.spawn(auditing::audit(shared.clone(), events.subscribe(), mended.clone(), drifted));
         }
-        tasks.spawn(report(shared.clone(), status_now.clone(), chain.place(), events.subscribe()));
+        let seen = Seen { guarded: status_now.clone(), place: chain.place(), drifted: drifted_now };
+        tasks.spawn(report(shared.clone(), seen, events.subscribe()));
         let (reports, reported) = mpsc::channel(REPORTS);
         tasks.spawn(keep_chain(shared.clone(), chain, status, reports, mended));
         tasks.spawn(tell_chain(shared.link.clone(), setup.node.clone(), reported, shared.stop.clone()));

@@ -59,9 +59,26 @@ pub(crate) struct MeshCNINodeStatus {
     /// Running pods whose rules differ from what was planned; absent where nobody counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drifted: Option<u32>,
+    /// The first ten of these pods by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub(crate) drifted_pods: Vec<DriftedPod>,
     /// Ready, ChainConfigured, NoChainConflict, Audited.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub(crate) conditions: Vec<Condition>,
+}
+
+/// A running pod whose rules differ from what was planned.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DriftedPod {
+    /// The pod, as namespace/name.
+    pub(crate) pod: String,
+    /// What was found: bypass, where nothing redirects it, or drift, where its rules differ.
+    pub(crate) finding: String,
+    /// What differs.
+    #[schemars(length(max = 256))]
+    pub(crate) message: String,
 }
 
 /// A node's chain as it is published.

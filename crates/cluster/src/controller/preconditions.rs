@@ -4,7 +4,7 @@
 
 use super::observed::Node;
 use super::platforms::{self, Kind};
-use crate::api::mesh::MeshCNISpec;
+use crate::api::mesh::{ExcludedPolicy, MeshCNISpec, Mode, Way};
 use crate::codes::Code;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -23,15 +23,33 @@ pub(crate) struct Facts {
     pub(crate) cilium: Option<BTreeMap<String, String>>,
     /// What Calico does with connections as they are made.
     pub(crate) calico: Option<String>,
-    /// DaemonSets that may bring a redirector of their own: namespace and name.
-    pub(crate) daemon_sets: Vec<(String, String)>,
+    /// DaemonSets, of which one may bring the cluster's network or a redirector of its own.
+    pub(crate) daemon_sets: Vec<Set>,
     /// Namespaces with injection whose Pod Security forbids NET_ADMIN, each with its level.
     pub(crate) confined: Vec<(String, String)>,
     /// Whether a webhook that injects sidecars is there.
     pub(crate) injects: Option<bool>,
 }
 
+/// A DaemonSet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Set {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// The image of its first container.
+    pub(crate) image: String,
+}
+
 impl Facts {
+    /// The networks of the cluster that are known by their DaemonSets: what each is called, and its image.
+    pub(crate) fn networks(&self) -> impl Iterator<Item = (&'static str, &Set)> {
+        let known =
+            |set: &Set| NETWORKS.iter().find(|(name, _)| *name == set.name).map(|(_, called)| *called);
+        self.daemon_sets.iter().filter_map(move |set| Some((known(set)?, set)))
+    }
+
     /// Whether a DaemonSet may have two pods on a node while one replaces the other. Of a server that does not say, the best is
     /// assumed.
     pub(crate) fn surges(&self) -> bool {
@@ -65,8 +83,12 @@ pub(crate) enum Injector {
 pub(crate) struct Finding {
     /// As `millrace explain` knows it.
     pub(crate) code: Code,
+    /// What it is about: names and versions, in no language.
+    pub(crate) about: String,
     /// What it is, and the way out.
     pub(crate) text: String,
+    /// Whether it hurts only while something else fails.
+    pub(crate) latent: bool,
 }
 
 impl fmt::Display for Finding {
@@ -76,15 +98,34 @@ impl fmt::Display for Finding {
 }
 
 /// The oldest Kubernetes that is worked on.
-const KUBERNETES: (u64, u64) = (1, 28);
+pub(crate) const KUBERNETES: (u64, u64) = (1, 28);
 /// The first in which DaemonSets surge.
 const SURGE: (u64, u64) = (1, 22);
 /// The oldest mesh whose pods are understood.
-const MESH: (u64, u64) = (1, 14);
+pub(crate) const MESH: (u64, u64) = (1, 14);
+/// The oldest kernel that takes rules of both families at once.
+const KERNEL: (u64, u64) = (4, 19);
 /// The most names in one finding.
 const MOST_NAMED: usize = 5;
 /// Who else brings a plugin that redirects, by the names of their DaemonSets.
 const OTHERS: [&str; 4] = ["istio-cni-node", "linkerd-cni", "kuma-cni-node", "consul-cni"];
+/// Multus's DaemonSet, thin and thick.
+const MULTUS: [&str; 3] = ["kube-multus-ds", "kube-multus", "multus"];
+/// What brings the cluster's network, by the names of their DaemonSets.
+const NETWORKS: [(&str, &str); 12] = [
+    ("cilium", "Cilium"),
+    ("calico-node", "Calico"),
+    ("canal", "Canal"),
+    ("kube-flannel-ds", "Flannel"),
+    ("aws-node", "AWS VPC CNI"),
+    ("azure-cns", "Azure CNI"),
+    ("kindnet", "kindnet"),
+    ("antrea-agent", "Antrea"),
+    ("ovnkube-node", "OVN-Kubernetes"),
+    ("weave-net", "Weave Net"),
+    ("terway-eniip", "Terway"),
+    ("kube-router", "kube-router"),
+];
 
 /// What is in the way of `spec` in this cluster.
 pub(crate) fn find(spec: &MeshCNISpec, facts: &Facts, nodes: &BTreeMap<String, Node>) -> Found {
@@ -94,16 +135,17 @@ pub(crate) fn find(spec: &MeshCNISpec, facts: &Facts, nodes: &BTreeMap<String, N
         true => Injector::Init,
     });
     let mut findings: Vec<Finding> = server(facts).into_iter().chain(mesh(facts)).collect();
-    findings.extend(injection(facts, injector));
+    findings.extend(injection(spec, facts, injector));
     findings.extend(other_redirectors(facts));
+    findings.extend(multus(spec, facts));
     findings.extend(dataplanes(facts));
     findings.extend(of_nodes(spec, nodes));
     findings.sort_by_key(|finding| finding.code);
     Found { injector, findings }
 }
 
-fn finding(code: Code, text: impl Into<String>) -> Finding {
-    Finding { code, text: text.into() }
+fn finding(code: Code, about: impl Into<String>, text: impl Into<String>) -> Finding {
+    Finding { code, about: about.into(), text: text.into(), latent: false }
 }
 
 fn server(facts: &Facts) -> Option<Finding> {
@@ -114,59 +156,80 @@ fn server(facts: &Facts) -> Option<Finding> {
             "the API server is {}.{}, older than {}.{}: rules in CEL are not enforced, and no pod has a native sidecar; update it",
             version.0, version.1, KUBERNETES.0, KUBERNETES.1
         );
-        finding(Code::KubernetesTooOld, text)
+        finding(Code::KubernetesTooOld, format!("{}.{}", version.0, version.1), text)
     })
 }
 
 fn mesh(facts: &Facts) -> Option<Finding> {
-    let tag = |image: &String| {
-        let name = image.split('@').next().unwrap_or_default();
-        name.rsplit_once(':').and_then(|(_, tag)| version(tag)).map(|version| (version, image.clone()))
-    };
+    let tag = |image: &String| Some((version(tag(image)?)?, image.clone()));
     let (oldest, image) = facts.control_planes.iter().filter_map(tag).min()?;
     (oldest < MESH).then(|| {
         let text = format!(
             "{image} is older than {}.{}: its pods are not understood; update the mesh",
             MESH.0, MESH.1
         );
-        finding(Code::MeshVersionUnsupported, text)
+        finding(Code::MeshVersionUnsupported, image, text)
     })
 }
 
-fn injection(facts: &Facts, injector: Option<Injector>) -> Vec<Finding> {
+fn injection(spec: &MeshCNISpec, facts: &Facts, injector: Option<Injector>) -> Vec<Finding> {
     let mut found = Vec::new();
     match injector {
         Some(Injector::None) => found.push(finding(
             Code::NoInjector,
+            "",
             "no sidecar injector is there; install one, or give pods their sidecar by millrace inject",
         )),
         Some(Injector::Validation) => found.push(finding(
             Code::InjectorInValidationMode,
+            "",
             "the injector adds istio-validation, so that no pod starts on a node without an agent; set pilot.cni.enabled=false",
         )),
         Some(Injector::Init) | None => {}
     }
-    if !facts.confined.is_empty() {
-        let named = facts.confined.iter().map(|(name, level)| format!("{name} ({level})"));
+    let excluded = |name: &String| {
+        let named = spec.exclude_namespaces.iter().any(|excluded| excluded == name);
+        named && spec.mode == Mode::Cni && spec.excluded_policy == ExcludedPolicy::InitContainer
+    };
+    let (always, at_times): (Vec<_>, Vec<_>) = facts.confined.iter().partition(|(name, _)| excluded(name));
+    let named =
+        |all: Vec<&(String, String)>| list(all.iter().map(|(name, level)| format!("{name} ({level})")));
+    if !always.is_empty() {
+        let names = named(always);
         let text = format!(
-            "Pod Security refuses istio-init in {}: while no webhook answers, pods of the mesh are refused there",
-            list(named)
+            "Pod Security refuses istio-init in {names}, which is excluded and needs it: pods of the mesh are refused there"
         );
-        found.push(finding(Code::PodSecurityForbidsInit, text));
+        found.push(finding(Code::PodSecurityForbidsInit, names, text));
+    }
+    if !at_times.is_empty() {
+        let names = named(at_times);
+        let text = format!(
+            "Pod Security refuses istio-init in {names}: while no webhook answers, pods of the mesh are refused there"
+        );
+        found.push(Finding { latent: true, ..finding(Code::PodSecurityForbidsInit, names, text) });
     }
     found
 }
 
 fn other_redirectors(facts: &Facts) -> Option<Finding> {
-    let others = facts.daemon_sets.iter().filter(|(_, name)| OTHERS.contains(&name.as_str()));
-    let named: Vec<String> = others.map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+    let others = facts.daemon_sets.iter().filter(|set| OTHERS.contains(&set.name.as_str()));
+    let named: Vec<String> = others.map(|set| format!("{}/{}", set.namespace, set.name)).collect();
     (!named.is_empty()).then(|| {
+        let names = list(named.into_iter());
         let text = format!(
-            "{} brings a redirector of its own; remove it once nodes serve: until then our agents take its place in the chain",
-            list(named.into_iter())
+            "{names} brings a redirector of its own; remove it once nodes serve: until then our agents take its place in the chain"
         );
-        finding(Code::OtherMeshInChain, text)
+        finding(Code::OtherMeshInChain, names, text)
     })
+}
+
+/// With Multus as the first list, a list of our own is not possible.
+fn multus(spec: &MeshCNISpec, facts: &Facts) -> Option<Finding> {
+    let set = facts.daemon_sets.iter().find(|set| MULTUS.contains(&set.name.as_str()))?;
+    let name = format!("{}/{}", set.namespace, set.name);
+    let text =
+        format!("{name} stands in the way of a list of our own; set install.way to InPlace or Auxiliary");
+    (spec.install.way == Some(Way::OwnList)).then(|| finding(Code::MultusPresent, name, text))
 }
 
 fn dataplanes(facts: &Facts) -> Vec<Finding> {
@@ -177,18 +240,21 @@ fn dataplanes(facts: &Facts) -> Vec<Finding> {
     if is("cni-exclusive", "true") {
         found.push(finding(
             Code::CiliumExclusive,
+            "",
             "Cilium takes every other list away; set cni.exclusive=false in its chart (cni-exclusive in cilium-config)",
         ));
     }
     if is("bpf-lb-sock", "true") && !is("bpf-lb-sock-hostns-only", "true") {
         found.push(finding(
             Code::CiliumSocketLoadBalancing,
+            "",
             "Cilium translates services inside pods, before any rule; set socketLB.hostNamespaceOnly=true in its chart",
         ));
     }
     if facts.calico.as_deref().is_some_and(|mode| !matches!(mode, "Disabled" | "")) {
         found.push(finding(
             Code::CalicoConnectTimeLoadBalancing,
+            "",
             "Calico translates services as connections are made; set bpfConnectTimeLoadBalancing: Disabled in its FelixConfiguration",
         ));
     }
@@ -201,27 +267,29 @@ fn of_nodes(spec: &MeshCNISpec, nodes: &BTreeMap<String, Node>) -> Vec<Finding> 
         nodes.iter().filter(|(_, node)| wanted(node)).map(|(name, _)| name.clone()).collect::<Vec<_>>()
     };
     let targeted = |node: &Node| matches!(platforms::kind(spec, node), Kind::Target(_));
-    let unserved = named(&|node| platforms::kind(spec, node) == Kind::Unserved);
-    if !unserved.is_empty() {
-        let text = format!("{} run no DaemonSets: pods there keep istio-init", list(unserved.into_iter()));
-        found.push(finding(Code::NodeUnsupported, text));
-    }
+    let mut say = |code: Code, names: Vec<String>, words: &dyn Fn(&str) -> String| {
+        if !names.is_empty() {
+            let names = list(names.into_iter());
+            found.push(finding(code, names.clone(), words(&names)));
+        }
+    };
+    say(Code::NodeUnsupported, named(&|node| platforms::kind(spec, node) == Kind::Unserved), &|names| {
+        format!("{names} run no DaemonSets: pods there keep istio-init")
+    });
     let hides = named(&|node| targeted(node) && hides_annotations(&node.runtime));
-    if !hides.is_empty() {
-        let text = format!(
-            "the runtime of {} does not tell plugins of a pod's annotations (containerd 1.6 and CRI-O 1.29 do): every pod's start asks the agent",
-            list(hides.into_iter())
-        );
-        found.push(finding(Code::RuntimeHidesAnnotations, text));
-    }
-    let old = named(&|node| targeted(node) && is_unknown(&node.runtime));
-    if !old.is_empty() {
-        let text = format!(
-            "the runtime of {} is none that is known; use containerd or CRI-O",
-            list(old.into_iter())
-        );
-        found.push(finding(Code::RuntimeTooOld, text));
-    }
+    say(Code::RuntimeHidesAnnotations, hides, &|names| {
+        format!(
+            "the runtime of {names} does not tell plugins of a pod's annotations (containerd 1.6 and CRI-O 1.29 do): every pod's start asks the agent"
+        )
+    });
+    let unknown = named(&|node| targeted(node) && is_unknown(&node.runtime));
+    say(Code::RuntimeTooOld, unknown, &|names| {
+        format!("the runtime of {names} is none that is known; use containerd or CRI-O")
+    });
+    let old = named(&|node| targeted(node) && version(&node.kernel).is_some_and(|version| version < KERNEL));
+    say(Code::KernelTooOld, old, &|names| {
+        format!("the kernel of {names} is older than {}.{}; upgrade the node", KERNEL.0, KERNEL.1)
+    });
     found
 }
 
@@ -247,7 +315,7 @@ fn leaves_it_to_a_chain(values: &str) -> bool {
 }
 
 /// Major and minor of `v1.31.4-x`, `1.31+`, `asm-1.14.3`.
-fn version(text: &str) -> Option<(u64, u64)> {
+pub(crate) fn version(text: &str) -> Option<(u64, u64)> {
     let digits = text.trim_start_matches(|letter: char| !letter.is_ascii_digit());
     let mut parts = digits.split('.');
     let number = |part: &str| {
@@ -257,7 +325,14 @@ fn version(text: &str) -> Option<(u64, u64)> {
     Some((number(parts.next()?)?, number(parts.next()?)?))
 }
 
-fn list(names: impl Iterator<Item = String>) -> String {
+/// The tag of an image.
+pub(crate) fn tag(image: &str) -> Option<&str> {
+    let name = image.split('@').next()?.rsplit('/').next()?;
+    name.split_once(':').map(|(_, tag)| tag)
+}
+
+/// Names, few of them and how many more there are.
+pub(crate) fn list(names: impl Iterator<Item = String>) -> String {
     let names: Vec<String> = names.collect();
     let shown = names[..names.len().min(MOST_NAMED)].join(", ");
     match names.len().saturating_sub(MOST_NAMED) {
@@ -308,15 +383,38 @@ mod tests {
         check(Facts { cilium: words(&socket), ..Facts::default() }, &[]);
         let tcp = Facts { calico: Some("TCP".to_owned()), ..Facts::default() };
         check(tcp, &[Code::CalicoConnectTimeLoadBalancing]);
-        let other = ("istio-system".to_owned(), "istio-cni-node".to_owned());
-        check(Facts { daemon_sets: vec![other], ..Facts::default() }, &[Code::OtherMeshInChain]);
+        let set = |name: &str| Set { namespace: "system".into(), name: name.into(), image: "r/x:v1".into() };
+        let other = Facts { daemon_sets: vec![set("istio-cni-node"), set("cilium")], ..Facts::default() };
+        assert_eq!(other.networks().map(|(called, _)| called).collect::<Vec<_>>(), ["Cilium"]);
+        check(other, &[Code::OtherMeshInChain]);
+        check(Facts { daemon_sets: vec![set("kube-multus-ds")], ..Facts::default() }, &[]);
         let confined = vec![("shop".to_owned(), "restricted".to_owned())];
         check(Facts { confined, ..Facts::default() }, &[Code::PodSecurityForbidsInit]);
     }
 
     #[test]
+    fn what_is_wished_for_counts_too() {
+        let codes = |spec: &str, facts: &Facts| {
+            let spec = serde_json::from_str(spec).expect("it is a specification");
+            let found = find(&spec, facts, &BTreeMap::new()).findings;
+            found.iter().map(|one| one.to_string()).collect::<Vec<_>>().join("\n")
+        };
+        let multus = Set { name: "kube-multus-ds".into(), ..Set::default() };
+        let multus = Facts { daemon_sets: vec![multus], ..Facts::default() };
+        assert!(codes(r#"{"install":{"way":"OwnList"}}"#, &multus).starts_with("MR5014"));
+        let confined = ["shop", "legacy"].map(|name| (name.to_owned(), "baseline".to_owned()));
+        let confined = Facts { confined: confined.into(), ..Facts::default() };
+        let said = codes(r#"{"excludeNamespaces":["legacy"]}"#, &confined);
+        assert!(
+            said.contains("in legacy (baseline), which is excluded")
+                && said.contains("in shop (baseline): while")
+        );
+    }
+
+    #[test]
     fn nodes_are_looked_at_too() {
         let node = |runtime: &str, label: Option<&str>| Node {
+            kernel: if runtime.contains("1.5.9") { "4.18.0-372.el8" } else { "5.10.0" }.to_owned(),
             runtime: runtime.to_owned(),
             labels: label.map(|value| ("type".to_owned(), value.to_owned())).into_iter().collect(),
             ..Node::default()
@@ -333,7 +431,12 @@ mod tests {
         let found: Vec<String> = found.iter().map(|one| one.to_string().chars().take(24).collect()).collect();
         assert_eq!(
             found,
-            ["MR5003: the runtime of c", "MR5004: the runtime of b", "MR5013: d run no DaemonS"]
+            [
+                "MR5003: the runtime of c",
+                "MR5004: the runtime of b",
+                "MR5012: the kernel of b ",
+                "MR5013: d run no DaemonS"
+            ]
         );
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::agent::client::Access;
 use crate::agent::health::Check;
+use crate::api::node::DriftedPod;
 use millrace_rig::apiserver::Apiserver;
 use millrace_rig::wait::until;
 
@@ -19,7 +20,16 @@ fn event(outcome: &str, message: &str) -> Event {
 }
 
 fn facts<'a>(health: &'a Health, guarded: &'a Status, outcomes: &'a Outcomes) -> Facts<'a> {
-    Facts { health, guarded, audits: false, config: None, chain: None, outcomes, backend: Some("iptables") }
+    Facts {
+        health,
+        guarded,
+        audits: false,
+        config: None,
+        chain: None,
+        outcomes,
+        backend: Some("iptables"),
+        drifted: None,
+    }
 }
 
 fn well() -> Health {
@@ -93,6 +103,19 @@ fn counts_alone_are_no_news_and_moments_stay_while_nothing_changes() {
     assert_eq!((counted.failed, last.len(), last[0].pod.as_str()), (7, 5, "shop/web"));
     assert!(last[0].message.starts_with("6 ä") && last[0].message.len() <= LONGEST_TEXT);
     assert!(is_news(&first, &report(&counted)));
+}
+
+#[test]
+fn pods_that_drifted_are_counted_and_named_where_somebody_looks() {
+    let (health, outcomes) = (well(), Outcomes::default());
+    let report = |drifted| status(&Facts { drifted, ..facts(&health, &Status::Guarding, &outcomes) });
+    assert_eq!(report(None).drifted, None);
+    let pod =
+        DriftedPod { pod: "shop/web".into(), finding: "drift".into(), message: "a rule is gone".into() };
+    let (none, one) =
+        (report(Some(Drifted::default())), report(Some(Drifted { count: 1, pods: vec![pod.clone()] })));
+    assert_eq!((none.drifted, one.drifted, one.drifted_pods.as_slice()), (Some(0), Some(1), &[pod][..]));
+    assert!(is_news(&none, &one));
 }
 
 #[test]

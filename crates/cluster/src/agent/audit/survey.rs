@@ -29,6 +29,7 @@ impl<N: Node, R: Requests> Audit<N, R> {
             }
             self.look_at_some(chunk, deadline, &mut report).await;
         }
+        self.drifts.tell();
         if report.put_off > 0 {
             tracing::warn!(
                 put_off = report.put_off,
@@ -42,7 +43,10 @@ impl<N: Node, R: Requests> Audit<N, R> {
         let mut knowns = Vec::new();
         for uid in uids {
             self.again.remove(uid);
-            let Some(known) = self.node.known(uid) else { continue };
+            let Some(known) = self.node.known(uid) else {
+                self.drifts.well(uid);
+                continue;
+            };
             match may_judge(&known.subject()) {
                 Ok(()) => knowns.push(known),
                 // Its next change says when it has started.
@@ -95,6 +99,7 @@ impl<N: Node, R: Requests> Audit<N, R> {
     /// Does what follows from what was seen of one pod.
     async fn settle(&mut self, job: Job, seen: Seen, report: &mut Report) {
         let uid = job.known.uid.clone();
+        self.drifts.well(&uid);
         let (finding, words) = match seen.state {
             State::Bypass => (Finding::Bypass, "nothing redirects its traffic to the sidecar".to_owned()),
             State::Drift(ref words) => (Finding::Drift, words.clone()),
@@ -107,6 +112,7 @@ impl<N: Node, R: Requests> Audit<N, R> {
             return;
         };
         report.found += 1;
+        self.drifts.found(&uid, known.name(), finding.name(), &words);
         let now = self.now();
         let is_new = self.history.found(&uid, finding, now);
         let serving = self.node.is_serving();
@@ -126,6 +132,7 @@ impl<N: Node, R: Requests> Audit<N, R> {
             // It was looked at: whatever is found next is another finding.
             let now = self.now();
             self.history.well(&uid, &self.options.policy.limits, now);
+            self.drifts.well(&uid);
             self.settled.insert(uid);
         } else {
             let wait = self.history.wait(&uid, &self.options.policy.limits, self.now());

@@ -26,6 +26,36 @@ fn has_tools(name: &str) -> bool {
     false
 }
 
+/// Whoever only looks says what is so, until it is so no more.
+#[test]
+fn what_has_drifted_is_said_while_it_has() {
+    if !has_tools("audit::what_has_drifted_is_said_while_it_has") {
+        return;
+    }
+    let scene = Scene::new("said", Namespace::new());
+    scene.add(&Settings::default(), Backend::Iptables, OWN);
+    let (told, said) = watch::channel(None);
+    let mut audit = scene.audit(Act::Report).telling(told);
+    let count = || said.borrow().as_ref().map(|said| said.count);
+    assert_eq!(count(), None, "nobody has looked");
+    scene.check(&mut audit, "whole", 1, 0, 0);
+    assert_eq!(count(), Some(0));
+    scene.lab.pod.sh("nft flush chain ip nat ISTIO_OUTPUT");
+    scene.check(&mut audit, "broken", 1, 1, 0);
+    let pods = said.borrow().clone().expect("it was said").pods;
+    assert_eq!((pods[0].pod.as_str(), pods[0].finding.as_str()), ("default/reviews", "drift"));
+    let mut audit = audit.change(scene.stage.clone(), scene.options(Act::Repair), Some(scene.stage.clone()));
+    scene.check(&mut audit, "mended", 1, 1, 1);
+    assert_eq!(count(), Some(0));
+    scene.lab.pod.sh("nft flush ruleset");
+    let mut audit = audit.change(scene.stage.clone(), scene.options(Act::Report), None);
+    scene.check(&mut audit, "broken again", 1, 1, 0);
+    assert_eq!(count(), Some(1));
+    *scene.stage.pod.lock().unwrap() = None;
+    scene.check(&mut audit, "gone", 0, 0, 0);
+    assert_eq!(count(), Some(0));
+}
+
 fn tproxy() -> Settings {
     Settings { mode: Mode::Tproxy, ..Settings::default() }
 }

@@ -4,7 +4,7 @@ use super::{Facts, ROLLED_BACK, is_stalled};
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::status::{MeshCNIStatus, Phase, State};
 use crate::codes::Code;
-use crate::controller::preconditions::Injector;
+use crate::controller::preconditions::{Injector, list};
 use crate::controller::transition::{Wait, Wanted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -161,13 +161,19 @@ fn drift_free(status: &MeshCNIStatus, facts: &Facts<'_>) -> Said {
     match (audited, status.workloads.drifted) {
         (false, _) => unknown("DriftFree", "NotAudited", "no agent looks into running pods; see spec.audit"),
         (true, 0) => said("DriftFree", true, "NoDrift", "rules of running pods are as planned"),
-        (true, count) => said(
-            "DriftFree",
-            false,
-            "Drifted",
-            format!("the rules of {count} running pods differ from the plan"),
-        ),
+        (true, count) => {
+            let (code, nodes) = (Code::RulesDrifted, drifted_nodes(facts));
+            let message = format!("{count} running pods are not redirected as planned, on {nodes} ({code})");
+            said("DriftFree", false, "Drifted", message)
+        }
     }
+}
+
+/// The nodes of pods that drifted; few by name.
+fn drifted_nodes(facts: &Facts<'_>) -> String {
+    let drifted =
+        facts.observed.reports.iter().filter(|(_, report)| report.drifted.is_some_and(|count| count > 0));
+    list(drifted.map(|(node, _)| node.clone()))
 }
 
 fn no_chain_conflict(facts: &Facts<'_>) -> Said {

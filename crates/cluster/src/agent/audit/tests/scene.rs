@@ -145,8 +145,12 @@ impl Scene {
     }
 
     pub(super) fn audit(&self, act: Act) -> Audit<Stage, Stage> {
+        Audit::new(self.stage.clone(), self.options(act), Some(self.stage.clone()), Metrics::new("0"))
+    }
+
+    pub(super) fn options(&self, act: Act) -> Options {
         let limits = Limits { confirmed_after: Duration::ZERO, ..Limits::default() };
-        let options = Options {
+        Options {
             policy: Policy::of(act, &Finding::ALL, limits),
             every: PATIENCE * 60,
             settle: Duration::ZERO,
@@ -156,8 +160,7 @@ impl Scene {
             records: self.records(),
             backend: Choice::Auto,
             memory: None,
-        };
-        Audit::new(self.stage.clone(), options, Some(self.stage.clone()), Metrics::new("0"))
+        }
     }
 
     pub(super) fn asked(&self) -> Vec<String> {

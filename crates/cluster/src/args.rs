@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod apiserver;
+pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod controller;
 pub(crate) mod inject;
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Status(look::Status),
     Nodes(look::Nodes),
     Plan(look::Plan),
+    Check(check::Check),
     Migrate(migrate::Migrate),
     Rollback(lifecycle::Rollback),
     Upgrade(lifecycle::Upgrade),

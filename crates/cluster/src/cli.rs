@@ -2,10 +2,12 @@
 
 mod ago;
 mod change;
+pub(crate) mod check;
 mod codes;
 pub(crate) mod connect;
 mod expected;
 pub(crate) mod explain;
+mod findings;
 mod form;
 pub(crate) mod inject;
 mod live;

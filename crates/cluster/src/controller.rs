@@ -3,30 +3,30 @@
 //! What follows from what is seen is decided by pure functions, of which the list below is the table of contents; `reconcile`
 //! does it. It never touches a pod that runs, but for evicting one that can never start.
 
-mod admission;
-mod apply;
-mod children;
-mod decision;
+pub(crate) mod admission;
+pub(crate) mod apply;
+pub(crate) mod children;
+pub(crate) mod decision;
 mod heal;
 mod judged;
-mod lease;
-mod metrics;
-mod observed;
+pub(crate) mod lease;
+pub(crate) mod metrics;
+pub(crate) mod observed;
 mod pages;
-mod platforms;
-mod preconditions;
+pub(crate) mod platforms;
+pub(crate) mod preconditions;
 mod reconcile;
-mod revisions;
-mod rollout;
+pub(crate) mod revisions;
+pub(crate) mod rollout;
 mod run;
-mod status;
-mod survey;
+pub(crate) mod status;
+pub(crate) mod survey;
 mod taint;
-mod targets;
+pub(crate) mod targets;
 mod transition;
-mod watches;
-mod workloads;
-mod world;
+pub(crate) mod watches;
+pub(crate) mod workloads;
+pub(crate) mod world;
 
 use crate::args::controller::Controller;
 use crate::telemetry;

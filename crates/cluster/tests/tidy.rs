@@ -119,6 +119,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "cluster::args::lifecycle",
         &["cluster::args::*", "cluster::args", "cluster::api::names", "cluster::print::words{NAMESPACE}"],
     ),
+    ("cluster::args::check", &["cluster::args", "cluster::args::*", "cluster::print::words{NAMESPACE}"]),
     // The flags of what stands alone are beside it.
     ("cluster::args::webhook", &["cluster::args::*", "cluster::telemetry{Log}"]),
     (
@@ -202,6 +203,19 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::mechanism",
             "cluster::cli::*",
             "cluster::agent::flight::*",
+        ],
+    ),
+    // What is wrong is judged as the controller judges it, by its pure parts and its ways to read.
+    (
+        "cluster::cli::check",
+        &[
+            "core::stamp{STAMP_ANNOTATION}",
+            "cluster::args::*",
+            "cluster::api::*",
+            "cluster::codes",
+            "cluster::cli::*",
+            "cluster::controller::*",
+            "cluster::print::*",
         ],
     ),
     (

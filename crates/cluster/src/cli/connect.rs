@@ -11,7 +11,9 @@ use kube::api::{DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::ApiResource;
 use kube::{Api, Client, Config, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -80,6 +82,26 @@ impl Connection {
         most: usize,
         look: &mut dyn FnMut(&Value),
     ) -> Result<(), Error> {
+        let mut keep = |object: DynamicObject| {
+            look(&serde_json::to_value(&object).expect("an object that was read can be written"));
+        };
+        self.pages(act, api, params, most, &mut keep).await
+    }
+
+    /// What an error of the client means.
+    pub(crate) fn means(&self, act: &str, error: &kube::Error) -> Error {
+        Error::of(act, &self.server, error)
+    }
+
+    /// The same for objects of a type. More than `most` are an error (M10).
+    pub(crate) async fn pages<K: Clone + DeserializeOwned + Debug>(
+        &self,
+        act: &str,
+        api: &Api<K>,
+        params: ListParams,
+        most: usize,
+        look: &mut dyn FnMut(K),
+    ) -> Result<(), Error> {
         let mut params = params.limit(PAGE);
         let mut count = 0;
         loop {
@@ -89,19 +111,12 @@ impl Connection {
                 let why = format!("there are more than {most}");
                 return Err(Error::Other { act: act.to_owned(), why });
             }
-            for object in &page.items {
-                look(&serde_json::to_value(object).expect("an object that was read can be written"));
-            }
+            page.items.into_iter().for_each(&mut *look);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
                 None => return Ok(()),
             }
         }
-    }
-
-    /// What an error of the client means.
-    pub(crate) fn means(&self, act: &str, error: &kube::Error) -> Error {
-        Error::of(act, &self.server, error)
     }
 
     /// Objects of one kind in the whole cluster, as they are on the wire.

@@ -2,6 +2,8 @@
 
 mod view;
 
+pub(crate) use view::judged;
+
 use super::connect::{Connection, block_on};
 use super::{Outcome, change, form};
 use crate::api::mesh::MeshCNI;

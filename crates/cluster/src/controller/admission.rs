@@ -38,7 +38,7 @@ const DOUBT: Duration = Duration::from_secs(20);
 /// How often the certificates are looked at.
 const LOOK: Duration = Duration::from_secs(60);
 /// The Secret of the certificates.
-const SECRET: &str = WEBHOOK;
+pub(crate) const SECRET: &str = WEBHOOK;
 
 /// What a replica's webhook is told.
 #[derive(Clone, Debug)]
@@ -189,7 +189,8 @@ async fn renewed(client: &Client, told: &Told, metrics: &Metrics, held: Option<&
     }
 }
 
-fn certs_of(object: &Secret) -> Option<Certs> {
+/// The certificates of that Secret, if they can be used.
+pub(crate) fn certs_of(object: &Secret) -> Option<Certs> {
     let data = object.data.as_ref()?.iter();
     let texts = data.map(|(key, value)| Some((key.clone(), String::from_utf8(value.0.clone()).ok()?)));
     let texts: Option<BTreeMap<String, String>> = texts.collect();

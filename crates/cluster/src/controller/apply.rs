@@ -23,8 +23,8 @@ pub(crate) const REPLY: Duration = Duration::from_secs(10);
 pub(crate) enum Error {
     /// The API server refused.
     Refused { act: &'static str, what: String, cause: kube::Error },
-    /// It did not answer.
-    Silent { act: &'static str, what: String },
+    /// It did not answer within that.
+    Silent { act: &'static str, what: String, patience: Duration },
     /// An object of that name is somebody else's.
     Foreign { what: String },
 }
@@ -33,8 +33,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Refused { act, what, cause } => write!(f, "{act} {what}: {cause}"),
-            Error::Silent { act, what } => {
-                write!(f, "{act} {what}: the API server did not answer within {} s", REPLY.as_secs())
+            Error::Silent { act, what, patience } => {
+                write!(f, "{act} {what}: the API server did not answer within {} s", patience.as_secs())
             }
             Error::Foreign { what } => {
                 write!(
@@ -129,17 +129,12 @@ impl Hand {
     async fn is_free(&self, key: &Key) -> Result<(), Error> {
         let api = self.api(key);
         let there: Option<DynamicObject> = self.ask("get", key, api.get_opt(&key.name)).await?;
-        let foreign =
-            there.is_some_and(|there| there.labels().get(MANAGED_BY).is_none_or(|by| by != MANAGER));
+        let foreign = there.is_some_and(|there| !is_ours(&there));
         if foreign { Err(Error::Foreign { what: named(key) }) } else { Ok(()) }
     }
 
     fn api(&self, key: &Key) -> Api<DynamicObject> {
-        let resource = resource(&key.kind);
-        match key.namespace.as_str() {
-            "" => Api::all_with(self.client.clone(), &resource),
-            namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
-        }
+        api(&self.client, key)
     }
 
     async fn ask<T>(
@@ -152,23 +147,55 @@ impl Hand {
     }
 }
 
-/// One request, within its deadline, counted.
+/// Whoever has requests made: hears how each went, and says how long one may take.
+pub(crate) trait Asker {
+    /// How one went.
+    fn heard(&self, act: &'static str, failed: Option<&Error>);
+    /// How long one may take.
+    fn patience(&self) -> Duration {
+        REPLY
+    }
+}
+
+impl Asker for Metrics {
+    fn heard(&self, act: &'static str, failed: Option<&Error>) {
+        self.requested(act, failed.is_none());
+    }
+}
+
+/// One request, within its deadline, heard of.
 pub(crate) async fn ask<T>(
-    metrics: &Metrics,
+    asker: &impl Asker,
     act: &'static str,
     what: impl Fn() -> String,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Error> {
-    let answer = timeout(REPLY, request).await;
-    metrics.requested(act, matches!(answer, Ok(Ok(_))));
-    match answer {
+    let patience = asker.patience();
+    let answer = match timeout(patience, request).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(cause)) => Err(Error::Refused { act, what: what(), cause }),
-        Err(_) => Err(Error::Silent { act, what: what() }),
+        Err(_) => Err(Error::Silent { act, what: what(), patience }),
+    };
+    asker.heard(act, answer.as_ref().err());
+    answer
+}
+
+/// Where an object is asked for.
+pub(crate) fn api(client: &Client, key: &Key) -> Api<DynamicObject> {
+    let resource = resource(&key.kind);
+    match key.namespace.as_str() {
+        "" => Api::all_with(client.clone(), &resource),
+        namespace => Api::namespaced_with(client.clone(), namespace, &resource),
     }
 }
 
-fn named(key: &Key) -> String {
+/// Whether it carries our label.
+pub(crate) fn is_ours(object: &DynamicObject) -> bool {
+    object.labels().get(MANAGED_BY).is_some_and(|by| by == MANAGER)
+}
+
+/// An object, for people.
+pub(crate) fn named(key: &Key) -> String {
     match key.namespace.as_str() {
         "" => format!("{} {}", key.kind, key.name),
         namespace => format!("{} {namespace}/{}", key.kind, key.name),

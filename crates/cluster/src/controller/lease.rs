@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The Lease's name.
-const NAME: &str = CONTROLLER;
+pub(crate) const NAME: &str = CONTROLLER;
 
 /// A claim on the Lease.
 #[derive(Debug)]

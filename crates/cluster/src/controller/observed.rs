@@ -61,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) os_image: String,
     /// Its runtime, as in `containerd://1.7.24`.
     pub(crate) runtime: String,
+    /// Its kernel, as in `6.1.0-28-amd64`.
+    pub(crate) kernel: String,
     /// Its kubelet's version.
     pub(crate) kubelet: String,
     /// How its cloud knows it.
@@ -188,6 +190,7 @@ pub(crate) fn node(object: &ApiNode) -> (String, Node) {
         condition: ours,
         os_image: info.map(|info| info.os_image.clone()).unwrap_or_default(),
         runtime: info.map(|info| info.container_runtime_version.clone()).unwrap_or_default(),
+        kernel: info.map(|info| info.kernel_version.clone()).unwrap_or_default(),
         kubelet: info.map(|info| info.kubelet_version.clone()).unwrap_or_default(),
         provider: spec.and_then(|spec| spec.provider_id.clone()).unwrap_or_default(),
     };

@@ -2,7 +2,7 @@
 //!
 //! A revision never changes. Few are kept.
 
-use super::apply::{Error, ask};
+use super::apply::{Asker, Error, ask};
 use super::children::{Home, MANAGED_BY, MANAGER, Release};
 use super::metrics::Metrics;
 use crate::api::ours::GENERATION;
@@ -27,14 +27,8 @@ impl Revisions {
     /// Reads those that are there. One that cannot be read is left alone and not used.
     pub(crate) async fn read(client: Client, home: &str, metrics: Metrics) -> Result<Revisions, Error> {
         let api: Api<ControllerRevision> = Api::namespaced(client, home);
-        let ours = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
-        let what = || "the ControllerRevisions".to_owned();
-        let all = ask(&metrics, "list", what, api.list(&ours)).await?;
-        let known = all.items.into_iter().filter_map(|object| {
-            let release = serde_json::from_value(object.data?.0).ok()?;
-            Some((object.revision, release))
-        });
-        Ok(Revisions { known: known.collect(), api, metrics })
+        let known = known(&api, &metrics).await?;
+        Ok(Revisions { known, api, metrics })
     }
 
     /// The release of a revision.
@@ -89,6 +83,20 @@ impl Revisions {
         }
         Ok(())
     }
+}
+
+/// The releases that are there, by revision.
+pub(crate) async fn known(
+    api: &Api<ControllerRevision>,
+    asker: &impl Asker,
+) -> Result<BTreeMap<i64, Release>, Error> {
+    let ours = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
+    let all = ask(asker, "list", || "the ControllerRevisions".to_owned(), api.list(&ours)).await?;
+    let known = all.items.into_iter().filter_map(|object| {
+        let release = serde_json::from_value(object.data?.0).ok()?;
+        Some((object.revision, release))
+    });
+    Ok(known.collect())
 }
 
 fn name(revision: i64) -> String {

@@ -122,7 +122,7 @@ pub(crate) fn author(managers: &[ManagedFieldsEntry], ours: &str) -> Option<Auth
 }
 
 /// Whether agents are wanted on nodes.
-fn agents_wanted(state: State) -> bool {
+pub(crate) fn agents_wanted(state: State) -> bool {
     matches!(state, State::Installing | State::Serving | State::Draining)
 }
 

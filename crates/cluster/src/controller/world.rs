@@ -299,7 +299,8 @@ fn place(pod: &Pod) -> String {
     format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())
 }
 
-fn agent(pod: &Pod) -> Agent {
+/// What is looked at of an agent's pod.
+pub(crate) fn agent(pod: &Pod) -> Agent {
     let conditions = pod.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let ready = conditions.iter().find(|condition| condition.kind == "Ready");
     let leaving = pod.metadata.deletion_timestamp.is_some();

@@ -42,7 +42,7 @@ fn on_both(name: &str, flags: &[&str], test: impl Fn(&Cluster)) {
 
 impl Cluster {
     /// One in memory, with the definitions.
-    fn embedded(flags: &[&str]) -> Cluster {
+    pub(crate) fn embedded(flags: &[&str]) -> Cluster {
         let server = Server::Embedded(Embedded::start(env!("CARGO_BIN_EXE_millrace"), flags));
         let cluster = Cluster { server };
         cluster.done(&["apply", "--validate=false", "-f", "-"], &run(&["print", "crd"]).out);

@@ -196,7 +196,7 @@ impl Screen<'_> {
 }
 
 /// How one condition is: to be on the way is odd, not wrong.
-fn judged(one: &Condition) -> Mark {
+pub(crate) fn judged(one: &Condition) -> Mark {
     let abnormal = ABNORMAL.contains(&one.kind.as_str());
     match (one.status, abnormal) {
         (ConditionStatus::Unknown, _) => Mark::Odd,

@@ -1,5 +1,6 @@
 //! The commands for people, one file each. They print through a writer that is handed in and return what came out.
 
+mod afar;
 mod ago;
 mod change;
 pub(crate) mod check;

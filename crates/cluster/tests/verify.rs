@@ -182,3 +182,109 @@ fn the_record_of_the_attachment_says_what_is_to_be_verified() {
     let probes = report["probes"].as_array().expect("a list");
     assert!(probes.len() == 4 && probes.iter().all(|probe| probe["seen"] == true), "{text}");
 }
+
+/// What istio-init is told for a pod that states nothing.
+const TOLD: &str = "-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x  -b * -d 15090,15021,15020";
+
+/// As an injector writes arguments: some are empty.
+fn told() -> Vec<String> {
+    TOLD.split(' ').map(str::to_owned).collect()
+}
+
+fn verify_stock(pod: &Namespace) -> (i32, String) {
+    let pid = pod.pid().to_string();
+    let mut millrace = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    let output = millrace.args(["verify", "--pid", &pid, "--stock", "--"]).args(told()).output();
+    let output = output.expect("millrace runs");
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().expect("millrace ends by itself"), text)
+}
+
+#[test]
+fn a_pod_of_our_own_init_is_verified_by_its_arguments() {
+    if !runs("a_pod_of_our_own_init_is_verified_by_its_arguments", &[]) {
+        return;
+    }
+    let lab = Lab::new();
+    let outcome = lab.pod.within(|| millrace_host::init::run(&told(), &|_| None));
+    assert_eq!(outcome.status, 0, "{:?}", outcome.notes);
+    let (status, text) = verify_stock(&lab.pod);
+    assert!(status == 0 && text.ends_with("VERIFIED\n") && !text.contains("theirs"), "{text}");
+    assert_eq!(text.matches("probe     ✓").count(), 4, "{text}");
+}
+
+/// What istio-init leaves: as `iptables-save` shows it, of a release of today.
+const TODAY: &str = "*nat
+:ISTIO_INBOUND - [0:0]
+:ISTIO_IN_REDIRECT - [0:0]
+:ISTIO_OUTPUT - [0:0]
+:ISTIO_REDIRECT - [0:0]
+-A PREROUTING -p tcp -j ISTIO_INBOUND
+-A OUTPUT -j ISTIO_OUTPUT
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15008 -j RETURN
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15090 -j RETURN
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15021 -j RETURN
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15020 -j RETURN
+-A ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT
+-A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports 15006
+-A ISTIO_OUTPUT -s 127.0.0.6/32 -o lo -j RETURN
+-A ISTIO_OUTPUT ! -d 127.0.0.1/32 -o lo -p tcp -m tcp ! --dport 15008 -m owner --uid-owner 1337 -j ISTIO_IN_REDIRECT
+-A ISTIO_OUTPUT -o lo -m owner ! --uid-owner 1337 -j RETURN
+-A ISTIO_OUTPUT -m owner --uid-owner 1337 -j RETURN
+-A ISTIO_OUTPUT ! -d 127.0.0.1/32 -o lo -p tcp -m tcp ! --dport 15008 -m owner --gid-owner 1337 -j ISTIO_IN_REDIRECT
+-A ISTIO_OUTPUT -o lo -m owner ! --gid-owner 1337 -j RETURN
+-A ISTIO_OUTPUT -m owner --gid-owner 1337 -j RETURN
+-A ISTIO_OUTPUT -d 127.0.0.1/32 -j RETURN
+-A ISTIO_OUTPUT -j ISTIO_REDIRECT
+-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001
+COMMIT
+";
+
+#[test]
+fn rules_of_istios_own_are_verified_and_their_ways_are_named_as_theirs() {
+    let tools = [
+        ("iptables-nft-restore", "apt-get install iptables"),
+        ("iptables-legacy-restore", "apt-get install iptables"),
+    ];
+    if !runs("rules_of_istios_own_are_verified_and_their_ways_are_named_as_theirs", &tools) {
+        return;
+    }
+    // Releases before 1.25 look at TCP alone, those before 1.18 spare no tunnel.
+    let hook = TODAY.replace("-A OUTPUT -j ISTIO_OUTPUT", "-A OUTPUT -p tcp -j ISTIO_OUTPUT");
+    let old = hook.replace(" -p tcp -m tcp ! --dport 15008 -m owner", " -m owner");
+    let check = |tool: &str, rules: &str, status: i32, says: &[&str]| {
+        let lab = Lab::new();
+        lab.pod.feed(&[tool, "--noflush"], rules);
+        let (found, text) = verify_stock(&lab.pod);
+        assert_eq!(found, status, "{text}");
+        says.iter().for_each(|says| assert!(text.contains(says), "{says}: {text}"));
+        text
+    };
+    let families = "theirs: IPv6 is not redirected";
+    for tool in ["iptables-nft-restore", "iptables-legacy-restore"] {
+        let text = check(tool, TODAY, 0, &["VERIFIED\n", families, "✓ outbound IPv4", "✓ inbound IPv4"]);
+        assert_eq!(text.matches("theirs:").count(), 1, "{text}");
+    }
+    let nft = "iptables-nft-restore";
+    check(nft, &hook, 0, &["VERIFIED\n", "no packet of", "✓ inbound IPv4"]);
+    check(
+        nft,
+        &old,
+        0,
+        &["VERIFIED\n", "theirs: the listing is that of releases before 1.18", "✓ inbound IPv4"],
+    );
+    // What no release writes is wrong, and so is what is gone.
+    let hole = TODAY.replace(
+        "-A ISTIO_OUTPUT -s",
+        "-A ISTIO_OUTPUT -p tcp -m tcp --dport 443 -j RETURN\n-A ISTIO_OUTPUT -s",
+    );
+    check(
+        nft,
+        &hole,
+        1,
+        &["NOT VERIFIED", "to 198.51.100.7 port 443: planned redirected to port 15001, found direct"],
+    );
+    let deaf = TODAY.replace("-A PREROUTING -p tcp -j ISTIO_INBOUND\n", "");
+    check(nft, &deaf, 1, &["NOT VERIFIED", "planned redirected to port 15006, found direct"]);
+}

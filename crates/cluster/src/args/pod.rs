@@ -4,6 +4,8 @@ use super::EXIT;
 use super::output::Form as Output;
 use super::subject::{Reach, Subject, What, subject, what};
 use clap::{Args as ClapArgs, ValueEnum};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -42,10 +44,14 @@ pub(crate) struct Explain {
     pub(crate) output: Output,
 }
 
-/// Print the rules of a pod, of given settings, or of a pod that states none.
+/// Print the rules of a pod, of given settings, or of a pod that states none; or those that a live pod holds.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXIT)]
 pub(crate) struct Rules {
+    #[command(flatten)]
+    pub(crate) live: Live,
+    #[command(flatten)]
+    pub(crate) look: Look,
     #[command(flatten)]
     pub(crate) source: Source,
     #[command(flatten)]
@@ -58,7 +64,10 @@ pub(crate) struct Rules {
     pub(crate) output: Form,
 }
 
-/// Verify a live network namespace: its rules as planned, none missing, none foreign, and seen at work by probes.
+/// Verify live pods: their rules as planned, none missing, none foreign, and seen at work by probes.
+///
+/// A network namespace of this machine by --netns, --pid or --container; or pods of a cluster, looked into on this machine if it is their
+/// node, else by the agent of their node, else from a debug container. Pods that Istio's own istio-init or CNI redirects are verified too.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXIT)]
 pub(crate) struct Verify {
@@ -74,24 +83,84 @@ pub(crate) struct Verify {
     /// Look only, send nothing.
     #[arg(long)]
     pub(crate) no_probes: bool,
+    #[command(flatten)]
+    pub(crate) debug: Debug,
+    #[command(flatten)]
+    pub(crate) node: Handed,
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
 }
 
-/// Say what happened to a pod on this node at each call of the runtime, and why; also after the pod is gone.
+/// A debug container, for nodes on which nothing of ours can look into pods.
+#[derive(Clone, Debug, Default, ClapArgs)]
+#[command(next_help_heading = "Debugging")]
+pub(crate) struct Debug {
+    /// Where no agent can look, look from a debug container of this image of Millrace in the pod. It ends at once, and stays in the
+    /// pod's list until the pod goes.
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) debug_image: Option<String>,
+    /// Instead, from a short-lived privileged pod on the pod's node, in its namespace, deleted afterwards.
+    #[arg(long, requires = "debug_image")]
+    pub(crate) debug_node: bool,
+}
+
+/// Looking into a live pod of a cluster.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Look {
+    /// What the pod holds now, not what is planned for it: looked into on its node, by the agent there, or from a debug container.
+    #[arg(long = "live", id = "look_live", requires = "subject")]
+    pub(crate) live: bool,
+    #[command(flatten)]
+    pub(crate) debug: Debug,
+    /// Where millrace-cni keeps its records on this machine.
+    #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+}
+
+/// What one `millrace` hands over to another that it runs on a node.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct Handed {
+    /// The settings as a stamp holds them.
+    #[arg(long, value_name = "STAMP", hide = true)]
+    pub(crate) stamp: Option<String>,
+    /// The rules are the work of Istio's own programs: what they differ in is named as theirs where every packet fares as planned, or by
+    /// a known bug.
+    #[arg(long)]
+    pub(crate) stock: bool,
+    /// The arguments after -- are those of the pod's own istio-init, whichever they are.
+    #[arg(long, hide = true)]
+    pub(crate) told: bool,
+    /// A variable of the pod's istio-init.
+    #[arg(long, value_name = "NAME=VALUE", hide = true)]
+    pub(crate) init_env: Vec<String>,
+}
+
+impl Handed {
+    /// The variables of the pod's istio-init.
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        let split =
+            |one: &String| one.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.init_env.iter().filter_map(split).collect()
+    }
+}
+
+/// Say what happened to a pod at each call of the runtime, and why: on its node, also after the pod is gone; from afar, of a pod
+/// that is there, by the agent of its node.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXIT)]
 pub(crate) struct Why {
-    /// The pod.
-    #[arg(value_name = "NAMESPACE/POD", required_unless_present = "uid", value_parser = pod_name)]
-    pub(crate) pod: Option<(String, String)>,
+    /// The pod; or POD alone with -n.
+    #[arg(value_name = "NAMESPACE/POD", required_unless_present = "uid")]
+    pub(crate) pod: Option<String>,
     /// The pod, by its UID.
     #[arg(long, value_name = "UID", conflicts_with = "pod")]
     pub(crate) uid: Option<String>,
     /// Show the rules, each with its reason.
     #[arg(long)]
     pub(crate) rules: bool,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
     /// Where the agent keeps its flight recorder.
     #[arg(long, value_name = "DIRECTORY", default_value = FLIGHT_DIR)]
     pub(crate) flight_dir: PathBuf,
@@ -105,15 +174,6 @@ pub(crate) struct Why {
 
 /// Where the agent's flight recorder is unless its configuration says otherwise.
 const FLIGHT_DIR: &str = "/var/lib/millrace";
-
-fn pod_name(text: &str) -> Result<(String, String), String> {
-    match text.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok((namespace.to_owned(), name.to_owned()))
-        }
-        _ => Err("write NAMESPACE/POD, as in default/reviews-v1".to_owned()),
-    }
-}
 
 /// Where the plugin keeps its state unless its chain entry says otherwise.
 pub(super) const STATE_DIR: &str = "/run/millrace";
@@ -140,6 +200,8 @@ pub(crate) struct Live {
 pub(crate) struct Trace {
     #[command(flatten)]
     pub(crate) live: Live,
+    #[command(flatten)]
+    pub(crate) look: Look,
     #[command(flatten)]
     pub(crate) source: Source,
     #[command(flatten)]
@@ -199,6 +261,16 @@ pub(crate) struct Source {
 pub(crate) struct Endpoint {
     pub(crate) address: IpAddr,
     pub(crate) port: Option<u16>,
+}
+
+impl fmt::Display for Endpoint {
+    /// As it is written on the command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.address, port).fmt(f),
+            None => self.address.fmt(f),
+        }
+    }
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, String> {

@@ -10,18 +10,64 @@ use crate::webhook::settings;
 use millrace_core::complaint::Complaint;
 use millrace_core::policy::INIT;
 use millrace_core::settings::Settings;
+use millrace_core::stamp::STAMP_ANNOTATION;
 use serde_json::Value;
 
+/// What is expected of a pod.
+#[derive(Clone, Debug)]
+pub(super) struct Expected {
+    pub(super) settings: Settings,
+    pub(super) complaints: Vec<Complaint>,
+    pub(super) from: From,
+    /// Who redirects it; nobody of a pod that is outside the mesh or over.
+    pub(super) mechanism: Option<Mechanism>,
+    /// What its istio-init is told, where that counts.
+    pub(super) told: Option<Told>,
+}
+
+/// What the settings are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    Stamp,
+    Init,
+    Pod,
+}
+
+impl From {
+    /// In words.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            From::Stamp => "its stamp",
+            From::Init => "the arguments of its istio-init",
+            From::Pod => "its annotations and its sidecar",
+        }
+    }
+}
+
+impl Expected {
+    /// Whether its rules are somebody else's work: of its own istio-init, or of a chain that knows no stamp.
+    pub(super) fn is_stock(&self) -> bool {
+        self.from != From::Stamp && self.mechanism.is_some()
+    }
+}
+
 /// What is expected of `pod`, or of a pod template that stands alone.
-pub(super) fn of(pod: &Value, namespace: &str) -> (Settings, Vec<Complaint>) {
+pub(super) fn of(pod: &Value, namespace: &str) -> Expected {
     let (known, complaints) = facts::pod(pod, namespace);
+    let stamped = known.annotations.contains_key(STAMP_ANNOTATION);
     let mechanism = mechanism(pod);
     let (settings, complaints) = source::of_pod(&Found { pod: known, kind: "Pod".to_owned(), complaints });
     let redirects_itself = matches!(mechanism, Some(Mechanism::InitContainer | Mechanism::Kept));
     let told = redirects_itself.then(|| told(pod)).flatten();
     match told.as_ref().map(|told| settings::from_flags(&told.flags, &told.env)) {
-        Some(Ok(flags)) => (flags.settings, flags.complaints),
-        _ => (settings, complaints),
+        Some(Ok(flags)) => {
+            let (settings, complaints) = (flags.settings, flags.complaints);
+            Expected { settings, complaints, from: From::Init, mechanism, told }
+        }
+        _ => {
+            let from = if stamped && !redirects_itself { From::Stamp } else { From::Pod };
+            Expected { settings, complaints, from, mechanism, told: None }
+        }
     }
 }
 
@@ -41,10 +87,13 @@ mod tests {
             "spec": { "initContainers": [init], "containers": [{ "name": "app" }, { "name": "istio-proxy" }] } })
     }
 
-    fn check(pod: &Value, port: u16) -> Settings {
-        let (settings, _) = of(pod, "shop");
-        assert_eq!(settings.outbound_port, port);
-        settings
+    fn check(pod: &Value, from: From, stock: bool, port: u16) -> Expected {
+        let expected = of(pod, "shop");
+        assert_eq!(
+            (expected.from, expected.is_stock(), expected.settings.outbound_port),
+            (from, stock, port)
+        );
+        expected
     }
 
     #[test]
@@ -52,14 +101,16 @@ mod tests {
         let status = json!({ "sidecar.istio.io/status": r#"{"initContainers":["istio-init"]}"# });
         let init = json!({ "name": "istio-init", "args": ["istio-iptables", "-p", "16001", "-u", "1337"],
             "env": [{ "name": "ISTIO_META_DNS_CAPTURE", "value": "true" }] });
-        assert_eq!(check(&pod(status.clone(), init.clone()), 16001).dns, Dns::All);
+        let told = check(&pod(status.clone(), init.clone()), From::Init, true, 16001);
+        assert_eq!(told.settings.dns, Dns::All);
         let validation = json!({ "name": "istio-validation", "args": ["istio-iptables", "-p", "16001"] });
-        check(&pod(status, validation.clone()), 15001);
+        check(&pod(status.clone(), validation.clone()), From::Pod, true, 15001);
         let stamp = r#"{"v":1,"redirect":{"outboundPort":"17001"}}"#;
         let stamped = json!({ "millrace.dev/redirect": stamp, "sidecar.istio.io/status": "{}" });
-        check(&pod(stamped, validation), 17001);
+        check(&pod(stamped, validation), From::Stamp, false, 17001);
         let kept = json!({ "millrace.dev/redirect": r#"{"v":1,"skip":"NamespaceExcluded"}"#,
             "sidecar.istio.io/status": "{}" });
-        check(&pod(kept, init), 16001);
+        check(&pod(kept, init), From::Init, true, 16001);
+        check(&pod(json!({}), json!({ "name": "setup" })), From::Pod, false, 15001);
     }
 }

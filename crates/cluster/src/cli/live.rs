@@ -27,6 +27,11 @@ pub(super) fn open(live: &Live) -> Result<Option<Opened>> {
     pid.map(|pid| Ok(Opened { netns: NetNs::of_pid(pid)?, pid: Some(pid) })).transpose()
 }
 
+/// The values of flags as another program is given them.
+pub(super) fn flag(name: &str, value: impl ToString) -> String {
+    format!("--{name}={}", value.to_string())
+}
+
 /// The number of rules that the model cannot say, chains of others included.
 pub(super) fn foreign(observed: &Observed) -> usize {
     let unread =

@@ -6,12 +6,13 @@ use crate::args::pod::{self as args, Source};
 use crate::facts::{self, Found};
 use anyhow::{Context, Result, bail};
 use millrace_core::complaint::Complaint;
-use millrace_core::knobs::{self, Defaults, Surroundings};
+use millrace_core::knobs::{self, Defaults, Flags, Surroundings, Usage};
 use millrace_core::policy::{Basis, Decision, PROXY};
 use millrace_core::rules::Family;
 use millrace_core::settings::{Families, Settings};
 use millrace_core::stamp::{self, STAMP_ANNOTATION, Stamp};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -24,17 +25,31 @@ pub(super) fn settings(source: &Source) -> Result<(Settings, Vec<Complaint>)> {
         return Ok((settings, complaints));
     }
     if !source.init.is_empty() {
-        // The environment and the users are those of the container that the arguments are meant for, not this machine's.
-        let around = Surroundings {
-            env: &|_| None,
-            user: &|_| None,
-            group: &|_| None,
-            resolv_conf: &|| Err("only the pod's own counts".to_owned()),
-        };
-        let flags = knobs::settings_from_flags(&source.init, &around)?;
+        let flags = of_init(&source.init, &BTreeMap::new(), None)?;
         return Ok((flags.settings, flags.complaints));
     }
     Ok(knobs::read(set(&source.set)?))
+}
+
+/// What an `istio-init` is told by its arguments and its environment, in the pod that a process is in.
+pub(super) fn of_init(
+    args: &[String],
+    env: &BTreeMap<String, String>,
+    pid: Option<u32>,
+) -> Result<Flags, Usage> {
+    let resolvers = || {
+        let pid = pid.ok_or("only the pod's own counts")?;
+        let path = format!("/proc/{pid}/root/etc/resolv.conf");
+        std::fs::read_to_string(&path).map_err(|error| format!("read {path}: {error}"))
+    };
+    // The users are those of the container that the arguments are meant for, not this machine's.
+    let around = Surroundings {
+        env: &|name| env.get(name).cloned(),
+        user: &|_| None,
+        group: &|_| None,
+        resolv_conf: &resolvers,
+    };
+    knobs::settings_from_flags(args, &around)
 }
 
 /// Whether the arguments name any settings.

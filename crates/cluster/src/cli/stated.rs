@@ -23,5 +23,6 @@ pub(super) fn settings(source: &Source, reach: &Reach) -> Result<(Settings, Vec<
     };
     let place = facts::template_of(object["kind"].as_str().unwrap_or_default()).unwrap_or_default();
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
-    Ok(expected::of(object.pointer(place).unwrap_or(object), namespace))
+    let expected = expected::of(object.pointer(place).unwrap_or(object), namespace);
+    Ok((expected.settings, expected.complaints))
 }

@@ -1,9 +1,10 @@
 //! `millrace trace`: one packet through the rules, every step with its reason.
 
-use super::{Outcome, form, live, reasons, stated};
+use super::{Outcome, afar, form, live, reasons, stated};
 use crate::args::output::Form;
 use crate::args::pod::{Endpoint, Proto, Trace};
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use millrace_core::dialect::text::arguments;
 use millrace_core::rules::origin::origin;
 use millrace_core::rules::plan::plan;
@@ -31,12 +32,37 @@ pub(crate) fn run(args: &Trace, out: &mut dyn Write) -> Result<Outcome> {
     if let Some(opened) = live::open(&args.live)? {
         return follow_live(&opened.netns, &packet, args.output, out);
     }
+    if let Some(subject) = args.source.subject.as_ref().filter(|_| args.look.live) {
+        let here = |opened: &live::Opened, out: &mut dyn Write| {
+            follow_live(&opened.netns, &packet, args.output, out)
+        };
+        return afar::pass(subject, &args.reach, &args.look, &errand(args), here, out);
+    }
     let (settings, complaints) = stated::settings(&args.source, &args.reach)?;
     for complaint in &complaints {
         writeln!(io::stderr(), "millrace: {complaint}")?;
     }
     let rules = plan(&settings, Families::Both).rules;
     follow(&rules, &packet, args.output, out)
+}
+
+/// The same packet, for a program on the pod's node.
+fn errand(args: &Trace) -> afar::Errand {
+    let name = |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
+    let mut rest = vec![
+        live::flag("to", args.to),
+        live::flag("proto", name(args.proto.to_possible_value()).unwrap_or_default()),
+        live::flag("mark", args.mark),
+        live::flag("output", name(args.output.to_possible_value()).unwrap_or_default()),
+    ];
+    rest.extend(args.from.map(|from| live::flag("from", from)));
+    rest.extend(args.gid.map(|gid| live::flag("gid", gid)));
+    rest.extend(args.out.as_ref().map(|interface| live::flag("out", interface)));
+    rest.push(match &args.received {
+        Some(interface) => live::flag("in", interface),
+        None => live::flag("uid", args.uid),
+    });
+    afar::Errand { verb: "trace", rest }
 }
 
 /// Follows the packet through what a namespace holds. Each backend's rules are followed for themselves.

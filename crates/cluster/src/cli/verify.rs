@@ -1,47 +1,98 @@
-//! `millrace verify`: whether a live network namespace is redirected as planned, and was seen at work.
+//! `millrace verify`: whether pods are redirected as planned, and were seen at work: a network namespace of this machine, or pods of a
+//! cluster.
 //!
 //! Changes nothing there. It opens connections that carry no byte, and counts them, so that they can be taken off
 //! the counters again.
 
+mod cluster;
 mod counters;
 mod ids;
 mod probes;
+mod report;
+mod stock;
 mod wanted;
 
-use super::{Outcome, form, live, reasons};
+use super::live::{self, Opened};
+use super::{Outcome, form, reasons, source};
 use crate::args::pod::Verify;
-use anyhow::{Context, Result};
-use counters::{Counters, Traffic};
+use anyhow::Result;
+use counters::Counters;
 use ids::Ids;
 use millrace_core::dialect::Backend;
 use millrace_core::rules::compare::{Drift, compare};
 use millrace_core::rules::plan::{members, plan};
-use millrace_core::rules::{Observed, RuleSet};
+use millrace_core::rules::{Family, Observed, RuleSet};
+use millrace_core::settings::{Families, Profile};
 use millrace_host::backend;
 use millrace_host::netns::NetNs;
 use probes::{Probe, Witness};
-use serde_json::{Value, json};
+use report::{Planned, Report};
 use std::io::Write;
 use wanted::Wanted;
 
-/// Verifies the namespace.
+/// Verifies the namespace that is named, else pods of a cluster.
 pub(crate) fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
-    let opened = live::open(&args.live)?;
-    let opened = opened.context("say which network namespace, by --netns, --pid or --container")?;
-    let netns = opened.netns;
-    let wanted = wanted::of(args, &netns)?;
-    let rules = plan(&wanted.settings, wanted.families).rules;
-    let found = backend::inspect(&netns)?;
-    let mut verified = Verified::new(&netns, &wanted, &rules, &found);
-    if let Some(backend) = verified.backend.filter(|_| verified.is_intact() && !args.no_probes) {
-        let ids = Ids::of(&netns, opened.pid)?;
-        verified.witnesses = probes::send(&netns, &ids, Probe::choose(&wanted, &rules), backend)?;
-    }
-    let outcome = Outcome::when(verified.is_well(args.no_probes));
-    if !form::data(args.output, &verified.json(outcome), "", out)? {
-        verified.write(out, outcome)?;
+    let Some(opened) = live::open(&args.live)? else { return cluster::run(args, out) };
+    let wanted = wanted::of(args, &opened)?;
+    let report = look(&opened, wanted, args.node.stock, args.no_probes)?;
+    let outcome = Outcome::when(report.verified);
+    let value = serde_json::to_value(&report)?;
+    if !form::data(args.output, &value, "", out)? {
+        report.write(out, "")?;
+        writeln!(out, "{}", if report.verified { "VERIFIED" } else { "NOT VERIFIED" })?;
     }
     Ok(outcome)
+}
+
+/// Looks at a namespace. Rules that are somebody else's work are held against what packets make of them.
+fn look(opened: &Opened, mut wanted: Wanted, stock: bool, no_probes: bool) -> Result<Report> {
+    let netns = &opened.netns;
+    let found = backend::inspect(netns)?;
+    let mut theirs = Vec::new();
+    if stock {
+        theirs.extend(adapt(&mut wanted, &found));
+    }
+    let rules = plan(&wanted.settings, wanted.families).rules;
+    let mut verified = Verified::new(netns, &wanted, &rules, &found);
+    let there = verified.observed.known();
+    if stock && verified.backend.is_some() && !verified.drift.is_clean() {
+        let sorted = stock::sort(&wanted.settings, wanted.families, &rules, &there, &verified.drift);
+        theirs.extend(sorted.theirs);
+        verified.excused = sorted.wrong.is_empty();
+        verified.wrong = Some(sorted.wrong);
+    }
+    verified.theirs = theirs;
+    if let Some(backend) = verified.backend.filter(|_| verified.is_intact() && !no_probes) {
+        let ids = Ids::of(netns, opened.pid)?;
+        let held = if stock { &there } else { &rules };
+        verified.witnesses = probes::send(netns, &ids, Probe::choose(&wanted, held), backend)?;
+    }
+    Ok(verified.report(no_probes))
+}
+
+/// Takes the listing that comes nearest to what is there, and the families that it has. What that leaves out is told.
+fn adapt(wanted: &mut Wanted, found: &[(Backend, Observed)]) -> Vec<String> {
+    let has = |family: Family| {
+        let all = found.iter().flat_map(|(_, observed)| observed.chains.keys());
+        all.into_iter().any(|place| place.family == family && !place.chain.is_hook())
+    };
+    let mut told = Vec::new();
+    if wanted.families == Families::Both && has(Family::V4) && !has(Family::V6) {
+        wanted.families = Families::V4;
+        let words = "IPv6 is not redirected: istio-init writes rules for it by the order of the pod's addresses, or for dual \
+                     stack (A2 of docs/deviations.md)";
+        told.push(words.to_owned());
+    }
+    let far = |profile: Profile| {
+        let settings = millrace_core::settings::Settings { profile, ..wanted.settings.clone() };
+        let rules = plan(&settings, wanted.families).rules;
+        found.iter().map(|(_, observed)| compare(&rules, observed).findings.len()).min()
+    };
+    if far(Profile::Asm114) < far(Profile::Istio) {
+        wanted.settings.profile = Profile::Asm114;
+        told.push("the listing is that of releases before 1.18 (profile asm-1.14)".to_owned());
+    }
+    told
 }
 
 /// What was found out.
@@ -50,11 +101,15 @@ struct Verified {
     settings_from: String,
     /// The backend whose rules come nearest to the plan.
     backend: Option<Backend>,
-    /// Others that hold chains of ours as well: packets would be redirected twice, or by the wrong ones.
     also: Vec<Backend>,
+    observed: Observed,
     drift: Drift,
-    counts: Vec<(&'static str, usize)>,
-    traffic: Vec<Traffic>,
+    /// Whether nothing of the drift counts.
+    excused: bool,
+    /// What counts of the drift, where it is somebody else's rules that drift.
+    wrong: Option<Vec<String>>,
+    theirs: Vec<String>,
+    planned: Vec<Planned>,
     witnesses: Vec<Witness>,
 }
 
@@ -63,27 +118,34 @@ impl Verified {
         let ours = || found.iter().filter(|(_, observed)| has_ours(observed));
         let drift = |observed: &Observed| compare(rules, observed);
         let nearest = ours().min_by_key(|(_, observed)| drift(observed).findings.len());
-        let nothing = Observed::default();
-        let observed = nearest.map_or(&nothing, |(_, observed)| observed);
+        let observed = nearest.map(|(_, observed)| observed.clone()).unwrap_or_default();
         let backend = nearest.map(|(backend, _)| *backend);
         let also = ours().map(|(other, _)| *other).filter(|other| Some(*other) != backend).collect();
-        let families = members(wanted.families).iter();
+        let planned = |family: &Family| Planned {
+            family: reasons::name(*family).to_owned(),
+            rules: rules.family(*family).len(),
+        };
         Verified {
             netns: netns.path().display().to_string(),
             settings_from: wanted.from.clone(),
             backend,
             also,
-            drift: drift(observed),
-            counts: families.map(|family| (reasons::name(*family), rules.family(*family).len())).collect(),
-            traffic: nearest
-                .map(|(backend, observed)| Counters::of(*backend, observed).traffic())
-                .unwrap_or_default(),
+            drift: drift(&observed),
+            observed,
+            excused: false,
+            wrong: None,
+            theirs: Vec::new(),
+            planned: members(wanted.families).iter().map(planned).collect(),
             witnesses: Vec::new(),
         }
     }
 
+    fn is_as_planned(&self) -> bool {
+        self.drift.is_clean() || self.excused
+    }
+
     fn is_intact(&self) -> bool {
-        self.drift.is_clean() && self.also.is_empty()
+        self.is_as_planned() && self.also.is_empty()
     }
 
     fn is_well(&self, no_probes: bool) -> bool {
@@ -92,54 +154,23 @@ impl Verified {
         self.is_intact() && seen && some
     }
 
-    fn write(&self, out: &mut dyn Write, outcome: Outcome) -> Result<()> {
-        writeln!(out, "network namespace {}", self.netns)?;
-        writeln!(out, "  settings  from {}", self.settings_from)?;
-        writeln!(out, "  backend   {}", self.backend.map_or("none holds rules of ours", Backend::name))?;
-        for other in &self.also {
-            writeln!(out, "    ✗ {other} holds rules of ours as well; clear them")?;
+    fn report(&self, no_probes: bool) -> Report {
+        let backend = |backend: Backend| backend.name().to_owned();
+        let traffic = self.backend.map(|backend| Counters::of(backend, &self.observed).traffic());
+        let findings = || self.drift.findings.iter().map(ToString::to_string).collect();
+        Report {
+            verified: self.is_well(no_probes),
+            netns: self.netns.clone(),
+            settings_from: self.settings_from.clone(),
+            backend: self.backend.map(backend),
+            also_in: self.also.iter().copied().map(backend).collect(),
+            rules_as_planned: self.is_as_planned(),
+            planned: self.planned.clone(),
+            findings: self.wrong.clone().unwrap_or_else(findings),
+            theirs: self.theirs.clone(),
+            traffic: traffic.into_iter().flatten().map(|one| one.report()).collect(),
+            probes: self.witnesses.iter().map(Witness::report).collect(),
         }
-        let counts: Vec<String> =
-            self.counts.iter().map(|(family, count)| format!("{count} of {family}")).collect();
-        if self.drift.is_clean() {
-            writeln!(out, "  rules     ✓ {}, as planned, none missing, none foreign", counts.join(", "))?;
-        } else {
-            writeln!(out, "  rules     ✗ {} planned", counts.join(", "))?;
-        }
-        for finding in &self.drift.findings {
-            writeln!(out, "    {finding}")?;
-        }
-        for traffic in &self.traffic {
-            let (title, connections, port) = (traffic.title(), traffic.connections(), traffic.port());
-            writeln!(out, "  traffic   {title}: {connections} connections to port {port} before the probes")?;
-        }
-        for witness in &self.witnesses {
-            writeln!(out, "  probe     {witness}")?;
-        }
-        writeln!(out, "{}", if outcome == Outcome::Well { "VERIFIED" } else { "NOT VERIFIED" })?;
-        Ok(())
-    }
-
-    fn json(&self, outcome: Outcome) -> Value {
-        let traffic = self.traffic.iter().map(|one| {
-            json!({
-                "families": one.families(),
-                "chain": one.chain(),
-                "port": one.port(),
-                "connectionsBefore": one.connections(),
-            })
-        });
-        json!({
-            "verified": outcome == Outcome::Well,
-            "netns": self.netns,
-            "settingsFrom": self.settings_from,
-            "backend": self.backend.map(Backend::name),
-            "alsoIn": self.also.iter().map(|backend| backend.name()).collect::<Vec<_>>(),
-            "rulesAsPlanned": self.drift.is_clean(),
-            "findings": self.drift.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "traffic": traffic.collect::<Vec<_>>(),
-            "probes": self.witnesses.iter().map(Witness::json).collect::<Vec<_>>(),
-        })
     }
 }
 

@@ -1,7 +1,8 @@
-//! `millrace why`: what happened to a pod on this node, from the agent's flight recorder; also after the pod is gone.
+//! `millrace why`: what happened to a pod on its node, from the agent's flight recorder; also after the pod is gone.
 //!
-//! It reads what was recorded, changes nothing and asks nobody.
+//! It reads what was recorded and changes nothing. Only where nothing is recorded on this machine the pod's node is asked.
 
+mod afar;
 mod told;
 mod when;
 
@@ -18,14 +19,15 @@ use std::io::Write;
 /// Tells what is known of the pod.
 pub(crate) fn run(args: &Why, out: &mut dyn Write) -> Result<Outcome> {
     let wanted = match (&args.pod, &args.uid) {
-        (Some((namespace, name)), _) => Wanted::Pod { namespace: namespace.clone(), name: name.clone() },
+        (Some(pod), _) => named(pod, args.reach.scope.namespace.as_deref())?,
         (None, Some(uid)) => Wanted::Uid(uid.clone()),
         (None, None) => bail!("say which pod, by NAMESPACE/POD or by --uid"),
     };
     let found = flight::find(&args.flight_dir, &wanted).context("read the flight recorder")?;
     let left = if found.entries.is_empty() { left(args, &wanted)? } else { Vec::new() };
     if found.entries.is_empty() && left.is_empty() {
-        bail!("{}", nothing(args, &wanted, &found));
+        let nothing = nothing(args, &wanted, &found);
+        return afar::run(args, &wanted, &nothing, out);
     }
     let calls: Vec<Value> = found.entries.iter().map(|entry| told::json(entry, args.rules)).collect();
     let records: Vec<Value> = left.iter().map(record_json).collect();
@@ -42,6 +44,19 @@ pub(crate) fn run(args: &Why, out: &mut dyn Write) -> Result<Outcome> {
         }
     }
     Ok(Outcome::when(is_well(&found)))
+}
+
+/// `NAMESPACE/POD`, or a pod of the namespace that a flag names.
+fn named(pod: &str, namespace: Option<&str>) -> Result<Wanted> {
+    let (namespace, name) = match (pod.split_once('/'), namespace) {
+        (Some(both), _) => both,
+        (None, Some(namespace)) => (namespace, pod),
+        (None, None) => ("", pod),
+    };
+    if namespace.is_empty() || name.is_empty() || name.contains('/') {
+        bail!("write NAMESPACE/POD, as in default/reviews-v1, or POD with -n");
+    }
+    Ok(Wanted::Pod { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 /// It is not well with a pod whose last start failed, or which was started without anybody having said that it may.

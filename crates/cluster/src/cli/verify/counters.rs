@@ -3,6 +3,7 @@
 //! The nftables dialect writes a rule that both families share once, so that one counter counts both.
 
 use super::super::reasons;
+use super::report;
 use anyhow::{Context, Result};
 use millrace_core::dialect::Backend;
 use millrace_core::rules::{Content, Family, Observed, Place, Rule, Verdict};
@@ -87,24 +88,12 @@ impl Counters {
 }
 
 impl Traffic {
-    /// `IPv4 and IPv6 ISTIO_REDIRECT`
-    pub(super) fn title(&self) -> String {
-        format!("{} {}", self.families().join(" and "), self.chain())
-    }
-
-    pub(super) fn families(&self) -> Vec<&'static str> {
-        self.families.iter().map(|family| reasons::name(*family)).collect()
-    }
-
-    pub(super) fn chain(&self) -> &'static str {
-        self.counter.place.chain.name()
-    }
-
-    pub(super) fn port(&self) -> u16 {
-        self.port
-    }
-
-    pub(super) fn connections(&self) -> u64 {
-        self.counter.packets
+    pub(super) fn report(&self) -> report::Traffic {
+        report::Traffic {
+            families: self.families.iter().map(|family| reasons::name(*family).to_owned()).collect(),
+            chain: self.counter.place.chain.name().to_owned(),
+            port: self.port,
+            connections_before: self.counter.packets,
+        }
     }
 }

@@ -6,6 +6,7 @@
 use super::super::reasons;
 use super::counters::{Counter, Counters};
 use super::ids::Ids;
+use super::report::{Counted, Probed};
 use super::wanted::Wanted;
 use anyhow::Result;
 use millrace_core::dialect::Backend;
@@ -14,8 +15,6 @@ use millrace_core::rules::{Place, Protocol, Rule, RuleSet, Table};
 use millrace_core::settings::{Families, Interface, Outbound, OwnerGroups, PROBE_PORT, Settings};
 use millrace_host::netns::NetNs;
 use millrace_host::probe::{self, Fate};
-use serde_json::{Value, json};
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -164,43 +163,25 @@ impl Witness {
         !matches!(self.fate, Fate::Unsent(_))
     }
 
-    pub(super) fn json(&self) -> Value {
-        let counters = self.rises.iter().map(|Rise { counter, by }| {
-            json!({
-                "family": reasons::name(counter.place.family),
-                "chain": counter.place.chain.name(),
-                "number": counter.number,
-                "rise": by,
-                "ours": u64::from(self.is_sent()),
-            })
+    pub(super) fn report(&self) -> Probed {
+        let counters = self.rises.iter().map(|Rise { counter, by }| Counted {
+            family: reasons::name(counter.place.family).to_owned(),
+            chain: counter.place.chain.name().to_owned(),
+            number: counter.number,
+            rise: *by,
+            ours: u64::from(self.is_sent()),
         });
-        json!({
-            "name": self.probe.name,
-            "uid": self.probe.owner.uid,
-            "gid": self.probe.owner.gid,
-            "to": self.probe.to.to_string(),
-            "planned": self.probe.outcome.to_string(),
-            "fate": self.fate.to_string(),
-            "seen": self.is_seen(),
-            "counters": counters.collect::<Vec<_>>(),
-        })
-    }
-}
-
-impl fmt::Display for Witness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = match (&self.fate, self.is_seen()) {
-            (Fate::Unsent(_), _) => '-',
-            (_, true) => '✓',
-            (_, false) => '✗',
-        };
-        let Probe { name, owner, to, outcome, .. } = &self.probe;
-        write!(f, "{mark} {name}: user {} to {to}, {outcome}, {}; counted by ", owner.uid, self.fate)?;
-        let counted = self
-            .rises
-            .iter()
-            .map(|rise| format!("{} {} +{}", rise.counter.place.chain.name(), rise.counter.number, rise.by));
-        f.write_str(&counted.collect::<Vec<_>>().join(", "))
+        Probed {
+            name: self.probe.name.clone(),
+            uid: self.probe.owner.uid,
+            gid: self.probe.owner.gid,
+            to: self.probe.to.to_string(),
+            planned: self.probe.outcome.to_string(),
+            fate: self.fate.to_string(),
+            sent: self.is_sent(),
+            seen: self.is_seen(),
+            counters: counters.collect(),
+        }
     }
 }
 

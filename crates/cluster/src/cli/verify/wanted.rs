@@ -1,8 +1,10 @@
 //! What a namespace is to be verified against: what the arguments say, else the record of its attachment.
 
+use super::super::live::Opened;
 use super::super::{source, stated};
 use crate::args::pod::Verify;
 use anyhow::{Result, bail};
+use millrace_core::complaint::Complaint;
 use millrace_core::record::Record;
 use millrace_core::settings::{Families, Interface, Settings};
 use millrace_core::stamp::{self, Stamp};
@@ -22,16 +24,42 @@ pub(super) struct Wanted {
     pub(super) from: String,
 }
 
+impl Wanted {
+    /// These settings, for the families that the namespace has.
+    pub(super) fn of(settings: Settings, opened: &Opened, from: String) -> Result<Wanted> {
+        let families = opened.netns.within(families::own)??;
+        let interface = Interface::new("eth0").expect("eth0 is a name");
+        Ok(Wanted { settings, families, interface, from })
+    }
+}
+
+/// Refuses settings that cannot be used as they are meant.
+pub(super) fn refuse(complaints: &[Complaint]) -> Result<()> {
+    match complaints.iter().find(|complaint| complaint.fatal) {
+        Some(complaint) => bail!("{complaint}"),
+        None => Ok(()),
+    }
+}
+
 /// Finds it.
-pub(super) fn of(args: &Verify, netns: &NetNs) -> Result<Wanted> {
+pub(super) fn of(args: &Verify, opened: &Opened) -> Result<Wanted> {
+    let netns = &opened.netns;
+    if let Some(stamp) = &args.node.stamp {
+        let Stamp::Redirect(settings) = stamp::read(stamp)? else {
+            bail!("the stamp that was handed over is a skip");
+        };
+        return Wanted::of(*settings, opened, "the pod, by the API server".to_owned());
+    }
+    if args.node.told {
+        let flags = source::of_init(&args.source.init, &args.node.environment(), opened.pid)?;
+        refuse(&flags.complaints)?;
+        return Wanted::of(flags.settings, opened, "the arguments of its istio-init".to_owned());
+    }
     let eth0 = || Interface::new("eth0").expect("eth0 is a name");
     if source::is_given(&args.source) {
         let (settings, complaints) = stated::settings(&args.source, &args.reach)?;
-        if let Some(complaint) = complaints.iter().find(|complaint| complaint.fatal) {
-            bail!("{complaint}");
-        }
-        let families = netns.within(families::own)??;
-        return Ok(Wanted { settings, families, interface: eth0(), from: "the arguments".to_owned() });
+        refuse(&complaints)?;
+        return Wanted::of(settings, opened, "the arguments".to_owned());
     }
     let Some(record) = recorded(&args.state_dir, netns)? else {
         let place = args.state_dir.display();

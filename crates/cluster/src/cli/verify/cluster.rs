@@ -1,0 +1,268 @@
+//! `millrace verify pod/NAME|deploy/NAME|namespace/NAME`: pods of a cluster, each looked into by the first way that is open.
+//!
+//! What a way would need and has not is said for each pod that could not be looked into: such a pod is never called verified.
+
+use super::super::afar::{Afar, Errand, Reached, Unreached, node};
+use super::super::connect::{Connection, block_on};
+use super::super::expected::{self, Expected, From};
+use super::super::pods::Asked;
+use super::super::table::Table;
+use super::report::Report;
+use super::wanted::{self, Wanted};
+use super::{form, look, source};
+use crate::args::output::{Form, Lang};
+use crate::args::pod::Verify;
+use crate::cli::Outcome;
+use anyhow::{Result, bail};
+use millrace_core::stamp::{self, Stamp};
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// The most pods that are looked into in one run (M10).
+const MOST_PODS: usize = 1_000;
+
+/// One pod, and what came of it.
+struct Looked {
+    name: String,
+    node: String,
+    expected: Expected,
+    found: Found,
+}
+
+/// What came of a pod.
+enum Found {
+    /// There is nothing to look for; why.
+    Skipped(&'static str),
+    /// It was looked into.
+    Seen { way: String, report: Box<Report> },
+    /// It could not be.
+    Missed(Unreached),
+}
+
+/// Verifies them.
+pub(super) fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
+    let scope = &args.reach.scope;
+    if args.source.subject.is_none() && scope.namespace.is_none() && !scope.all_namespaces {
+        bail!(
+            "say which pods: pod/NAME, deploy/NAME, namespace/NAME, -n or -A; or a namespace of this machine by --netns, --pid or --container"
+        );
+    }
+    let lang = Lang::of(args.reach.lang, Lang::locale().as_deref());
+    let connection = Connection::open(&args.reach.server)?;
+    let asked = Asked { subject: args.source.subject.as_ref(), scope };
+    let afar = Afar { connection: &connection, debug: &args.debug, state_dir: &args.state_dir, lang };
+    let looked = block_on(async {
+        let pods = asked.pods(&connection).await?;
+        if pods.len() > MOST_PODS {
+            bail!("{} has more than {MOST_PODS} pods; verify them by workload", asked.words(&connection));
+        }
+        let mut looked = Vec::new();
+        for pod in &pods {
+            looked.push(one(args, &afar, pod).await);
+        }
+        Ok(looked)
+    })?;
+    let outcome = outcome(&looked);
+    let value = json!({ "verified": outcome == Outcome::Well, "pods": looked.iter().map(Looked::json).collect::<Vec<_>>() });
+    if !form::data(args.output, &value, "pods", out)? {
+        write(&looked, args.output, lang, out)?;
+    }
+    if looked.iter().any(|one| matches!(one.found, Found::Missed(_))) && outcome != Outcome::Wrong {
+        out.flush()?;
+        bail!("{}", say(lang, "not every pod could be looked into", "并非每个 Pod 都能被查看"));
+    }
+    Ok(outcome)
+}
+
+async fn one(args: &Verify, afar: &Afar<'_>, pod: &Value) -> Looked {
+    let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
+    let expected = expected::of(pod, text("namespace"));
+    let found = match skipped(pod, &expected) {
+        Some(why) => Found::Skipped(why),
+        None => reach(args, afar, pod, &expected).await.unwrap_or_else(Found::Missed),
+    };
+    let name = format!("{}/{}", text("namespace"), text("name"));
+    Looked { name, node: node(pod).to_owned(), expected, found }
+}
+
+fn skipped(pod: &Value, expected: &Expected) -> Option<&'static str> {
+    if pod["spec"]["hostNetwork"] == true {
+        return Some("it has its node's network");
+    }
+    if expected.mechanism.is_none() {
+        return Some("it is outside the mesh, or over");
+    }
+    (pod["status"]["phase"] != "Running").then_some("it does not run yet")
+}
+
+async fn reach(args: &Verify, afar: &Afar<'_>, pod: &Value, expected: &Expected) -> Result<Found, Unreached> {
+    let failed = |way: String, why: &str| {
+        let why = why.trim().trim_start_matches("millrace: ");
+        Unreached { ways: vec![format!("{way}: {why}")], ..Unreached::default() }
+    };
+    match afar.reach(pod, &errand(args, expected)).await? {
+        Reached::Here { way, opened } => {
+            let seen = wanted_here(expected, &opened)
+                .and_then(|wanted| look(&opened, wanted, expected.is_stock(), args.no_probes));
+            match seen {
+                Ok(report) => Ok(Found::Seen { way, report: Box::new(report) }),
+                Err(error) => Err(failed(way, &format!("{error:#}"))),
+            }
+        }
+        Reached::There { way, ran } => match serde_json::from_str(&ran.out) {
+            Ok(report) => Ok(Found::Seen { way, report: Box::new(report) }),
+            Err(_) if ran.err.is_empty() => {
+                Err(failed(way, &format!("the program there ended with status {} and no report", ran.status)))
+            }
+            Err(_) => Err(failed(way, &ran.err)),
+        },
+    }
+}
+
+fn wanted_here(expected: &Expected, opened: &super::Opened) -> Result<Wanted> {
+    let (settings, complaints) = match &expected.told {
+        Some(told) => {
+            let flags = source::of_init(&told.flags, &told.env, opened.pid)?;
+            (flags.settings, flags.complaints)
+        }
+        None => (expected.settings.clone(), expected.complaints.clone()),
+    };
+    wanted::refuse(&complaints)?;
+    Wanted::of(settings, opened, expected.from.words().to_owned())
+}
+
+/// The same as a command line.
+fn errand(args: &Verify, expected: &Expected) -> Errand {
+    let mut rest = vec!["-o".to_owned(), "json".to_owned()];
+    if expected.is_stock() {
+        rest.push("--stock".to_owned());
+    }
+    if args.no_probes {
+        rest.push("--no-probes".to_owned());
+    }
+    match &expected.told {
+        Some(told) => {
+            rest.push("--told".to_owned());
+            rest.extend(told.env.iter().map(|(name, value)| format!("--init-env={name}={value}")));
+            rest.push("--".to_owned());
+            rest.extend(told.flags.iter().cloned());
+        }
+        None => {
+            let stamp = stamp::write(&Stamp::Redirect(Box::new(expected.settings.clone())));
+            rest.push(format!("--stamp={stamp}"));
+        }
+    }
+    Errand { verb: "verify", rest }
+}
+
+/// It is wrong with a pod that was looked into and is not as planned.
+fn outcome(looked: &[Looked]) -> Outcome {
+    let wrong = |one: &Looked| matches!(&one.found, Found::Seen { report, .. } if !report.verified);
+    Outcome::when(!looked.iter().any(wrong))
+}
+
+fn write(looked: &[Looked], form: Form, lang: Lang, out: &mut dyn Write) -> Result<()> {
+    let whole = looked.len() == 1 || form == Form::Wide;
+    if !whole {
+        let head = ["POD", "NODE", "REDIRECTED BY", "VERDICT", "SEEN"].map(str::to_owned).to_vec();
+        Table { head, rows: looked.iter().map(|one| one.row(lang)).collect() }.write(out, "")?;
+    }
+    for one in looked.iter().filter(|one| whole || !one.is_quiet()) {
+        one.write(lang, out)?;
+    }
+    let meant = looked.iter().filter(|one| !matches!(one.found, Found::Skipped(_))).count();
+    let well = looked.iter().filter(|one| one.is_well()).count();
+    writeln!(out, "VERIFIED {well}/{meant} pods")?;
+    Ok(())
+}
+
+impl Looked {
+    fn is_well(&self) -> bool {
+        matches!(&self.found, Found::Seen { report, .. } if report.verified)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.is_well() || matches!(self.found, Found::Skipped(_))
+    }
+
+    fn verdict(&self) -> &'static str {
+        match &self.found {
+            Found::Skipped(_) => "skipped",
+            Found::Seen { report, .. } if report.verified => "VERIFIED",
+            Found::Seen { .. } => "NOT VERIFIED",
+            Found::Missed(_) => "NOT LOOKED INTO",
+        }
+    }
+
+    fn by(&self) -> &'static str {
+        self.expected.mechanism.map_or("nobody", crate::mechanism::Mechanism::words)
+    }
+
+    fn row(&self, lang: Lang) -> Vec<String> {
+        let seen = match &self.found {
+            Found::Skipped(why) => (*why).to_owned(),
+            Found::Seen { way, .. } => way.clone(),
+            Found::Missed(_) => say(lang, "see below", "见下文").to_owned(),
+        };
+        vec![self.name.clone(), self.node.clone(), self.by().to_owned(), self.verdict().to_owned(), seen]
+    }
+
+    fn write(&self, lang: Lang, out: &mut dyn Write) -> Result<()> {
+        let (name, verdict) = (&self.name, self.verdict());
+        match &self.found {
+            Found::Skipped(why) => writeln!(out, "{name}: {verdict}, {why}")?,
+            Found::Seen { way, report } => {
+                writeln!(out, "{name}: {verdict}, {way}")?;
+                self.write_expected(lang, out)?;
+                report.write(out, "  ")?;
+            }
+            Found::Missed(missed) => {
+                writeln!(out, "{name}: {verdict}")?;
+                self.write_expected(lang, out)?;
+                for way in &missed.ways {
+                    writeln!(out, "  ✗ {way}")?;
+                }
+                for known in &missed.known {
+                    writeln!(out, "  {} {known}", say(lang, "its agent remembers:", "其 Agent 的记录:"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_expected(&self, lang: Lang, out: &mut dyn Write) -> Result<()> {
+        let (by, from) = (self.by(), self.expected.from.words());
+        match lang {
+            Lang::En => writeln!(out, "  redirected by {by}; expected by {from}")?,
+            Lang::Zh => writeln!(out, "  由 {by} 重定向;期望依据:{from}")?,
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        let mut value = json!({
+            "pod": self.name,
+            "node": self.node,
+            "verdict": self.verdict(),
+            "mechanism": self.expected.mechanism.map(crate::mechanism::Mechanism::words),
+            "expectedBy": self.expected.from.words(),
+            "stamped": self.expected.from == From::Stamp,
+        });
+        match &self.found {
+            Found::Skipped(why) => value["skipped"] = json!(why),
+            Found::Seen { way, report } => {
+                value["way"] = json!(way);
+                value["report"] = json!(report);
+            }
+            Found::Missed(missed) => {
+                value["ways"] = json!(missed.ways);
+                value["remembered"] = json!(missed.known);
+            }
+        }
+        value
+    }
+}
+
+fn say<'t>(lang: Lang, english: &'t str, chinese: &'t str) -> &'t str {
+    if lang == Lang::En { english } else { chinese }
+}

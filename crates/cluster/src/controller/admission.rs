@@ -9,6 +9,7 @@ use super::children::{MANAGED_BY, MANAGER};
 use super::decision::wanted;
 use super::metrics::Metrics;
 use super::transition::Wanted;
+use super::watches::changes;
 use crate::api::mesh::MeshCNI;
 use crate::api::status::State;
 use crate::http;
@@ -18,6 +19,7 @@ use crate::webhook::metrics::Metrics as Admitted;
 use crate::webhook::serve::{Admission, LIMITS, serve};
 use crate::webhook::wishes::{Mode, Wishes};
 use anyhow::{Context, Result};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
@@ -28,14 +30,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
-/// How often the MeshCNI is asked for. A watch would tell of changes, and not that there are none.
+/// How often the MeshCNI is asked for though no change of it is told: a watch does not tell that there are none, nor that it is
+/// late.
 const ASK: Duration = Duration::from_secs(5);
 /// Who has heard nothing for so long converts no more. With one request's deadline it is well within `--settle-seconds`.
 const DOUBT: Duration = Duration::from_secs(20);
-/// How often the certificates are looked at.
+/// How often the certificates are looked at though nobody wrote any: their dates pass without an event, and a clock may jump.
 const LOOK: Duration = Duration::from_secs(60);
 /// The Secret of the certificates.
 pub(crate) const SECRET: &str = WEBHOOK;
@@ -84,7 +88,9 @@ impl Webhook {
         let answering = serve(self.listener, self.served.subscribe(), admission, LIMITS, stop.clone());
         let following = follow(&self.client, &self.metrics, &wishes, &stop);
         let renewing = async {
-            while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.told.namespace);
+            let mut written = changes(secrets, SECRET);
+            while stop.run_until_cancelled(timeout(LOOK, written.next())).await.is_some() {
                 match renewed(&self.client, &self.told, &self.metrics, Some(&self.certs)).await {
                     Ok(next) if next == self.certs => {}
                     Ok(next) => match make::served(&next) {
@@ -125,6 +131,7 @@ async fn follow(
 ) {
     let meshes: Api<MeshCNI> = Api::all(client.clone());
     let mut heard = Instant::now();
+    let mut changed = changes(meshes.clone(), "default");
     loop {
         // What an answer says was so when it was asked for.
         let asked = Instant::now();
@@ -140,7 +147,7 @@ async fn follow(
             }
             Err(error) => tracing::debug!("{error}"),
         }
-        if stop.run_until_cancelled(tokio::time::sleep(ASK)).await.is_none() {
+        if stop.run_until_cancelled(timeout(ASK, changed.next())).await.is_none() {
             return;
         }
     }

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What keeps a MeshCNI until everything of ours is off the nodes.
 const FINALIZER: &str = "millrace.dev/uninstall";
-/// What happens within it is looked at together.
+/// What happens within it is looked at together: a wait for more events, not for one.
 const PAUSE: Duration = Duration::from_millis(300);
 /// Deadlines pass without an event.
 const TICK: Duration = Duration::from_secs(15);
@@ -78,6 +78,8 @@ pub(crate) struct Leader {
     drained: Option<(Instant, bool)>,
     /// When the status was written last.
     told: Option<Instant>,
+    /// When the next look is due, if nothing rings before.
+    due: Option<Instant>,
     broken: Vec<String>,
 }
 
@@ -96,6 +98,7 @@ impl Leader {
             surveyed: None,
             drained: None,
             told: None,
+            due: None,
             broken: Vec::new(),
         }
     }
@@ -109,7 +112,7 @@ impl Leader {
             let next = match self.round().await {
                 Ok(()) => {
                     wait = FIRST;
-                    TICK
+                    self.due.map_or(TICK, |due| due.saturating_duration_since(Instant::now()).min(TICK))
                 }
                 Err(error) if error.is_conflict() => FIRST,
                 Err(error) => {
@@ -134,6 +137,7 @@ impl Leader {
 
     /// One look, and what follows.
     async fn round(&mut self) -> Result<(), Error> {
+        self.due = None;
         let Some(mesh) = self.known() else { return Ok(()) };
         self.metrics.looked();
         let finalizers = mesh.finalizers();
@@ -202,7 +206,7 @@ impl Leader {
         }
         let (since, asked) = *self.drained.get_or_insert((Instant::now(), false));
         if since.elapsed() < self.orders.settle {
-            self.ring_in(self.orders.settle.saturating_sub(since.elapsed()));
+            self.look_in(self.orders.settle.saturating_sub(since.elapsed()));
             return false;
         }
         if !asked {
@@ -214,12 +218,10 @@ impl Leader {
         listed.is_some_and(|listed| listed.saturating_duration_since(since) >= self.orders.settle)
     }
 
-    fn ring_in(&self, left: Duration) {
-        let shared = self.shared.clone();
-        tokio::spawn(async move {
-            sleep(left).await;
-            shared.ring();
-        });
+    /// Has the next look come no later than then: for times that pass without an event.
+    fn look_in(&mut self, left: Duration) {
+        let then = Instant::now() + left;
+        self.due = Some(self.due.map_or(then, |due| due.min(then)));
     }
 
     async fn survey(&mut self) {
@@ -254,7 +256,7 @@ impl Leader {
         let turns = mesh.status.as_ref().is_none_or(|before| is_turn(before, status));
         let early = self.told.and_then(|last| PACE.checked_sub(last.elapsed()));
         if let Some(left) = early.filter(|_| !turns) {
-            self.ring_in(left);
+            self.look_in(left);
             return Ok(Arc::clone(mesh));
         }
         let patch = json!({ "metadata": { "resourceVersion": mesh.resource_version() }, "status": change });

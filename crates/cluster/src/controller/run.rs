@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long what is under way may go on after the end was called.
 const FAREWELL: Duration = Duration::from_secs(3);
-/// Between two attempts at the first certificates.
+/// Between two attempts at the first certificates: an API server that is away tells nobody when it is back.
 const AGAIN: Duration = Duration::from_secs(3);
 
 /// Runs until SIGTERM or SIGINT.

@@ -7,7 +7,7 @@ use super::children::{MANAGED_BY, MANAGER};
 use super::workloads::Pod;
 use super::world::{Job, Shared, World};
 use crate::storm::Storm;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::api::{Api, ApiResource};
 use kube::core::{DynamicObject, PartialObjectMeta};
@@ -37,6 +37,8 @@ pub(crate) const NEEDED: [&str; 5] = ["mesh", "nodes", "reports", "jobs", "pods"
 const PAGE: u32 = 250;
 /// One failure after another is one line in so long, and a number.
 const SILENCE: Duration = Duration::from_secs(60);
+/// The most changes that are told as one.
+const TOGETHER: usize = 1000;
 
 /// The kind of that name, to speak of it to an API server.
 pub(crate) fn resource(kind: &str) -> ApiResource {
@@ -83,6 +85,17 @@ fn is_of_cluster(kind: &str) -> bool {
 /// Watches the MeshCNI, which every replica does.
 pub(crate) async fn mesh(client: Client, shared: Shared) {
     follow("mesh", Api::all(client), Config::default(), shared, World::mesh).await;
+}
+
+/// A word whenever the object of that name has become another; those that came meanwhile are one. While it cannot be watched
+/// there is none: whoever listens looks now and then all the same.
+pub(crate) fn changes<K>(api: Api<K>, name: &str) -> impl Stream<Item = ()> + Unpin + use<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let told = watcher::watch_object(api, name).default_backoff();
+    let told = told.filter_map(|change| std::future::ready(change.ok().map(drop)));
+    Box::pin(told.ready_chunks(TOGETHER).map(drop))
 }
 
 /// Pods, listed anew when that is asked for.

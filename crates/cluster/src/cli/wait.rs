@@ -1,5 +1,5 @@
 //! Waiting until a cluster is where it was sent: one watch of the MeshCNI, a deadline, and an interrupt that ends the waiting
-//! alone.
+//! alone. How far it is goes to standard error: one line that replaces itself, or, where nobody watches, one for each step.
 
 mod judge;
 
@@ -8,7 +8,8 @@ pub(crate) use judge::{Verdict, judge};
 use super::Outcome;
 use super::connect::{Connection, Error};
 use crate::api::mesh::MeshCNI;
-use crate::args::output::Style;
+use crate::api::status::State;
+use crate::args::output::{Form, Style};
 use anyhow::Result;
 use futures::StreamExt;
 use kube::runtime::WatchStreamExt;
@@ -33,18 +34,26 @@ pub(crate) async fn wait(
 ) -> Result<Outcome> {
     let api: Api<MeshCNI> = Api::all(connection.client.clone());
     let mut line = Line { live: style.live };
+    let (mut told, mut debt) = (None, 0);
     let mut last = style.say("nothing was seen of the MeshCNI", "尚未看到 MeshCNI").to_owned();
     let watched = Watched { api, name: super::change::NAME, act: "watch MeshCNI default" };
-    let reached =
-        watched.until(connection, Instant::now() + limit, |mesh| match judge(mesh, generation, style) {
+    let reached = watched.until(connection, Instant::now() + limit, |mesh| {
+        let now = mesh.and_then(|mesh| step(mesh, generation));
+        debt = now.map_or(debt, |(_, debt)| debt);
+        match judge(mesh, generation, style) {
             Verdict::There(words) => Some((words, Outcome::Well)),
             Verdict::Never(words) => Some((words, Outcome::Wrong)),
             Verdict::NotYet(words) => {
                 line.show(&words);
+                if !style.live && now.is_some_and(|now| is_news(told, now)) {
+                    eprintln!("{words}");
+                    told = now;
+                }
                 last = words;
                 None
             }
-        });
+        }
+    });
     let reached = tokio::select! {
         reached = reached => Some(reached),
         _ = interrupt.recv() => None,
@@ -65,7 +74,10 @@ pub(crate) async fn wait(
             (words.to_owned(), Outcome::Interrupted)
         }
     };
-    writeln!(out, "{words}")?;
+    say(&words, style, out)?;
+    if debt > 0 {
+        say(&format!("{}: millrace migrate", style.say("next", "下一步")), style, out)?;
+    }
     Ok(outcome)
 }
 
@@ -149,6 +161,29 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Group<'_, 
     }
 }
 
+/// What came of the waiting: for people on standard output, and beside what a program reads there on standard error.
+fn say(words: &str, style: Style, out: &mut dyn Write) -> Result<()> {
+    match style.form {
+        Form::Table | Form::Wide => writeln!(out, "{words}")?,
+        Form::Json | Form::Jsonl | Form::Yaml => eprintln!("{words}"),
+    }
+    Ok(())
+}
+
+/// Where a cluster is, and how many pods wait for people to restart them.
+type Step = (State, u32);
+
+fn step(mesh: &MeshCNI, generation: i64) -> Option<Step> {
+    let status = mesh.status.as_ref().filter(|status| status.observed_generation >= Some(generation))?;
+    Some((status.state?, status.workloads.restart_debt))
+}
+
+/// Whether a log has a line of it: each state, and pods by halves, so that ten thousand of them are no ten thousand lines.
+fn is_news(told: Option<Step>, (state, debt): Step) -> bool {
+    let Some((_, owed)) = told.filter(|(was, _)| *was == state) else { return true };
+    debt != owed && (debt <= owed / 2 || debt / 2 >= owed)
+}
+
 /// Interrupts from now on: until this is asked for, one ends the program.
 pub(crate) fn interrupts() -> Result<Signal> {
     Ok(signal(SignalKind::interrupt())?)
@@ -189,5 +224,27 @@ impl Line {
         if self.live {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{State, is_news};
+
+    #[test]
+    fn a_log_has_each_state_and_pods_by_halves() {
+        let mut told = None;
+        let mut news = |state: State, debts: &[u32]| {
+            let fresh = debts.iter().filter(|debt| {
+                let is = is_news(told, (state, **debt));
+                told = if is { Some((state, **debt)) } else { told };
+                is
+            });
+            fresh.copied().collect::<Vec<u32>>()
+        };
+        assert_eq!(news(State::Installing, &[0, 0]), [0]);
+        assert_eq!(news(State::Draining, &[9, 9, 8, 5, 4, 3, 2, 1, 0, 0]), [9, 4, 2, 1, 0]);
+        assert_eq!(news(State::Draining, &[1, 1, 2, 3, 4]), [1, 2, 4]);
+        assert_eq!(news(State::Removing, &[0]), [0]);
     }
 }

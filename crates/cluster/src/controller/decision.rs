@@ -43,6 +43,8 @@ pub(crate) struct Question<'a> {
     pub(crate) found: &'a Found,
     /// Our objects that could not be applied.
     pub(crate) broken: &'a [String],
+    /// Whether there is a webhook of ours that converts pods.
+    pub(crate) webhook: bool,
     /// See [`Input::settled`].
     pub(crate) settled: bool,
     /// The moment.
@@ -132,6 +134,8 @@ fn said(
         before: before.map(|before| &before.spec),
         nodes,
         step,
+        registered: !question.webhook
+            || question.children.keys().any(|key| key.kind == "MutatingWebhookConfiguration"),
         observed,
         found,
         broken,

@@ -191,6 +191,7 @@ impl Leader {
             before: revisions.and_then(|revisions| revisions.before(revision)),
             found: &found,
             broken: &self.broken,
+            webhook: self.orders.webhook.is_some(),
             settled,
             now: Timestamp::now(),
         })

@@ -40,6 +40,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) nodes: &'a Nodes,
     /// What follows.
     pub(crate) step: &'a Step,
+    /// Whether the API server was told of our webhook, where pods are to be converted.
+    pub(crate) registered: bool,
     /// What else is seen.
     pub(crate) observed: &'a Observed,
     /// What is wrong with the cluster itself.

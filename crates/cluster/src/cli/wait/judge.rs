@@ -49,10 +49,8 @@ pub(crate) fn judge(mesh: Option<&MeshCNI>, generation: i64, style: Style) -> Ve
 fn words(status: &MeshCNIStatus) -> String {
     let phase = status.phase.map_or("?".to_owned(), |phase| format!("{phase:?}"));
     let message = message(status, "Ready").unwrap_or("…");
-    let debt = match status.workloads.restart_debt {
-        0 => String::new(),
-        debt => format!("; {debt} pods need a restart (MR4005)"),
-    };
+    // The message tells how many.
+    let debt = if status.workloads.restart_debt == 0 { "" } else { " (MR4005)" };
     format!("{phase}: {message}{debt}")
 }
 

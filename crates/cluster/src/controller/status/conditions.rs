@@ -149,8 +149,10 @@ fn workloads_converged(status: &MeshCNIStatus) -> Said {
             "WorkloadsConverged",
             false,
             "RestartDebt",
-            format!(
-                "{debt} pods get what is wanted when they are restarted; millrace migrate does it in waves"
+            pods(
+                debt,
+                "gets what is wanted when it is restarted; millrace migrate does that",
+                "get what is wanted when they are restarted; millrace migrate does it in waves",
             ),
         ),
     }
@@ -184,7 +186,7 @@ fn no_chain_conflict(facts: &Facts<'_>) -> Said {
     match (found.first(), told()) {
         (Some((node, message)), _) => {
             let more = found.len() - 1;
-            let others = if more == 0 { String::new() } else { format!(" (and {more} nodes more)") };
+            let others = if more == 0 { String::new() } else { format!(" (and {})", nodes_more(more)) };
             said("NoChainConflict", false, "ChainContested", format!("{node}: {message}{others}"))
         }
         (None, Some(finding)) => said("NoChainConflict", false, "ConflictingSetting", finding.to_string()),
@@ -203,8 +205,17 @@ fn running(status: &MeshCNIStatus, facts: &Facts<'_>) -> String {
     };
     match status.workloads.restart_debt {
         0 => wait,
-        debt => format!("{wait}; {debt} pods wait for a restart"),
+        debt => format!("{wait}; {}", pods(debt, "waits for a restart", "wait for a restart")),
     }
+}
+
+/// So many pods, and what is said of one of them or of many.
+fn pods(count: u32, of_one: &str, of_many: &str) -> String {
+    if count == 1 { format!("1 pod {of_one}") } else { format!("{count} pods {of_many}") }
+}
+
+fn nodes_more(count: usize) -> String {
+    if count == 1 { "1 node more".to_owned() } else { format!("{count} nodes more") }
 }
 
 /// The worst thing that is known.
@@ -219,7 +230,7 @@ fn trouble(status: &MeshCNIStatus, facts: &Facts<'_>) -> String {
         [] => waits(facts),
         [first, rest @ ..] => {
             let named = format!("node {}: {} ({})", first.name, first.reason, first.code);
-            if rest.is_empty() { named } else { format!("{named}, and {} nodes more", rest.len()) }
+            if rest.is_empty() { named } else { format!("{named}, and {}", nodes_more(rest.len())) }
         }
     }
 }
@@ -246,7 +257,8 @@ fn waits(facts: &Facts<'_>) -> String {
             Wait::AnyNode => named.push("no node is Ready".to_owned()),
             Wait::Unpause => named.push("spec.rollout.paused holds it".to_owned()),
             Wait::Pods(count) => {
-                named.push(format!("{count} pods depend on the agents until they are restarted"))
+                let one = "depends on the agents until it is restarted";
+                named.push(pods(*count, one, "depend on the agents until they are restarted"))
             }
             Wait::Settling => named.push("pods that were just admitted may be on their way".to_owned()),
             Wait::Spared => named.push("nodes were being cleared, which is called off".to_owned()),
@@ -255,7 +267,7 @@ fn waits(facts: &Facts<'_>) -> String {
     }
     let more = nodes.max(clear);
     if more > NAMED {
-        named.push(format!("and {} nodes more", more - NAMED));
+        named.push(format!("and {}", nodes_more(more - NAMED)));
     }
     if named.is_empty() {
         let outdated = facts.nodes.targets.iter().filter(|target| !target.updated).count();
@@ -264,7 +276,8 @@ fn waits(facts: &Facts<'_>) -> String {
                 State::Installing => "agents are being installed".to_owned(),
                 State::Draining => "new pods redirect themselves again".to_owned(),
                 State::Removing => "agents are leaving the nodes".to_owned(),
-                State::Absent | State::Serving => "it goes on".to_owned(),
+                State::Serving => "the API server is being told of the webhook".to_owned(),
+                State::Absent => "it goes on".to_owned(),
             },
             count => format!("{count} nodes have yet to get what is wanted"),
         };

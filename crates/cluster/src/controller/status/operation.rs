@@ -16,7 +16,8 @@ pub(super) fn operation(
 ) -> Option<Operation> {
     let Facts { step, nodes, wanted, .. } = *facts;
     // A change that was taken back is on its way no more.
-    let done = facts.back_to.is_some() || is_at_rest(wanted, step) && is_everywhere(step, &nodes.targets);
+    let done = facts.back_to.is_some()
+        || is_at_rest(wanted, step) && is_everywhere(step, &nodes.targets) && facts.registered;
     let kind = kind(previous, facts);
     let going = previous.operation.as_ref().filter(|operation| {
         operation.generation == facts.generation && operation.kind == kind && !is_new(previous, facts)

@@ -19,13 +19,15 @@ struct Scene {
     nodes: Vec<(bool, bool, bool)>,
     revision: i64,
     back_to: Option<i64>,
+    registered: bool,
     second: i64,
 }
 
 impl Scene {
     fn new(state: State, nodes: &[(bool, bool, bool)], second: i64) -> Scene {
         let (spec, wanted, waits) = (json!({}), Wanted::Cni, Vec::new());
-        Scene { spec, wanted, state, waits, nodes: nodes.to_vec(), revision: 1, back_to: None, second }
+        let (nodes, registered) = (nodes.to_vec(), true);
+        Scene { spec, wanted, state, waits, nodes, revision: 1, back_to: None, registered, second }
     }
 
     fn after(&self, previous: &MeshCNIStatus) -> MeshCNIStatus {
@@ -59,6 +61,7 @@ impl Scene {
                 before: None,
                 nodes: &nodes,
                 step: &step,
+                registered: self.registered,
                 observed: &Observed::default(),
                 found: &Found::default(),
                 broken: &[],
@@ -97,7 +100,11 @@ fn a_cluster_gets_there() {
     assert_eq!(installing.failing_nodes[0].name, "n1");
     assert_eq!(installing.history[0].by, "kubectl");
     assert_eq!(installing.last_good_revision, None);
-    let running = Scene::new(State::Serving, &[WELL, WELL], 20).after(&installing);
+    let mut scene = Scene::new(State::Serving, &[WELL, WELL], 15);
+    scene.registered = false;
+    let serving = scene.after(&installing);
+    check(&serving, Phase::Updating, "2/2", &["Reconciling"]);
+    let running = Scene::new(State::Serving, &[WELL, WELL], 20).after(&serving);
     check(&running, Phase::Running, "2/2", &["Ready"]);
     assert_eq!((&running.operation, running.last_good_revision), (&None, Some(1)));
     let later = Scene::new(State::Serving, &[WELL, WELL], 3000).after(&running);

@@ -1,5 +1,6 @@
 //! A make-believe cluster on an API server: nodes, what agents would report, and people who change their minds.
 
+use crate::program::run;
 use millrace_rig::embedded::Api;
 use millrace_rig::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,9 +31,7 @@ pub(crate) struct Storm {
 impl<'a> Cluster<'a> {
     /// One with our definitions and nothing else.
     pub(crate) fn new(api: &'a dyn Api) -> Cluster<'a> {
-        let program = env!("CARGO_BIN_EXE_millrace");
-        let printed = Command::new(program).args(["print", "crd"]).output().expect("millrace runs");
-        let crd = String::from_utf8(printed.stdout).expect("a definition is text");
+        let crd = run(&["print", "crd"]).out;
         // kubectl knows no more than a server of 1.20 tells it, which drops rules in CEL.
         api.done(&["apply", "--validate=false", "-f", "-"], &crd);
         api.done(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"], "");
@@ -50,7 +49,9 @@ impl<'a> Cluster<'a> {
 
     /// A node is there, and Ready or not.
     pub(crate) fn node(&self, name: &str, ready: bool) {
-        let object = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
+        let labels = json!({ "kubernetes.io/os": "linux" });
+        let object =
+            json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels } });
         self.api.done(&["apply", "-f", "-"], &object.to_string());
         let status = json!({ "status": {
             "conditions": [{
@@ -119,6 +120,51 @@ impl<'a> Cluster<'a> {
             },
         });
         self.api.done(&["create", "-f", "-"], &pod.to_string());
+    }
+
+    /// What of Istio is looked at: a control plane, its injector's values, and its webhook, which has no pod to itself here.
+    pub(crate) fn istio(&self) {
+        let istiod = json!({ "app": "istiod" });
+        let template = json!({
+            "metadata": { "labels": istiod },
+            "spec": { "containers": [{ "name": "discovery", "image": "docker.io/istio/pilot:1.24.2" }] },
+        });
+        let webhook = json!({
+            "name": "object.sidecar-injector.istio.io", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "clientConfig": { "url": "https://127.0.0.1:1/inject" }, "failurePolicy": "Ignore",
+            "objectSelector": { "matchLabels": { "sidecar": "none-has-this" } },
+            "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"] }],
+        });
+        let items = json!([
+            { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "istio-system" } },
+            { "apiVersion": "apps/v1", "kind": "Deployment",
+              "metadata": { "namespace": "istio-system", "name": "istiod", "labels": istiod },
+              "spec": { "selector": { "matchLabels": istiod }, "template": template } },
+            { "apiVersion": "v1", "kind": "ConfigMap",
+              "metadata": { "namespace": "istio-system", "name": "istio-sidecar-injector" },
+              "data": { "values": r#"{"pilot":{"cni":{"enabled":false}}}"# } },
+            { "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+              "metadata": { "name": "istio-sidecar-injector" }, "webhooks": [webhook] },
+        ]);
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+        self.api.done(&["apply", "-f", "-"], &list.to_string());
+    }
+
+    /// Such a pod is deleted and made anew, as its workload would.
+    pub(crate) fn restart(&self, name: &str) {
+        self.api.done(&["delete", "pod", "-n", "shop", name, "--grace-period=0", "--force"], "");
+        self.meshed(name);
+    }
+
+    /// Waits until pods are admitted by us: the API server hears of a webhook by a watch of its own.
+    pub(crate) fn until_converted(&self, name: &str) {
+        self.until_true(&format!("{name} is converted"), || {
+            let converted = self.stamp(name).contains("redirect");
+            if !converted {
+                self.restart(name);
+            }
+            converted
+        });
     }
 
     /// The stamp of a pod; empty if it has none.
@@ -196,7 +242,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// How things stand, for whoever reads of a failure.
-    fn stands(&self) -> String {
+    pub(crate) fn stands(&self) -> String {
         let files =
             ["one", "first", "second", "third"].map(|name| self.api.folder().join(format!("{name}.log")));
         let logs = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
@@ -282,6 +328,14 @@ impl Controller {
         command.args(["--identity", identity, "--lease-seconds", "5", "--settle-seconds", "1"]);
         command.args(["--metrics-address", "none", "--log-level", "debug"]);
         Controller(command.stdin(Stdio::null()).stderr(log).spawn().expect("millrace runs"))
+    }
+
+    /// Starts one with a webhook, which the API server reaches on loopback.
+    pub(crate) fn admitting(api: &dyn Api, identity: &str) -> Controller {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr());
+        let address = held.expect("loopback has a free port").to_string();
+        let url = format!("https://{address}/inject");
+        Controller::with(api, identity, &["--webhook-address", &address, "--webhook-url", &url])
     }
 
     /// Ends it so; asked to, it ends well.

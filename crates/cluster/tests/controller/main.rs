@@ -3,6 +3,10 @@
 
 mod cluster;
 mod install;
+mod kubelet;
+#[path = "../cli/program.rs"]
+mod program;
+mod switch;
 mod uninstall;
 
 use cluster::{Cluster, Controller};
@@ -194,11 +198,7 @@ fn pods_are_converted_once_all_nodes_serve() {
 fn pods_are_converted_once_all_nodes_serve_on(api: &Server) {
     let cluster = Cluster::new(api);
     cluster.node("n1", true);
-    let port =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr()).expect("a port").port();
-    let (address, url) = (format!("127.0.0.1:{port}"), format!("https://127.0.0.1:{port}/inject"));
-    let flags = ["--webhook-address", &address, "--webhook-url", &url];
-    let controller = Controller::with(api, "one", &flags);
+    let controller = Controller::admitting(api, "one");
     cluster.wants(json!({}));
     cluster.until("it installs", |mesh| mesh["status"]["state"] == "Installing");
     cluster.meshed("early");

@@ -165,7 +165,8 @@ fn phase(status: &MeshCNIStatus, facts: &Facts<'_>) -> Phase {
 /// A node that joins has an agent within this.
 fn has_had_time(target: &Target, now: Timestamp) -> bool {
     let since = target.trouble.as_ref().and_then(|trouble| trouble.since);
-    since.is_none_or(|since| now.duration_since(since).as_secs() > 120)
+    // A node's clock is its own.
+    since.is_none_or(|since| now.duration_since(since).as_secs().abs() > 120)
 }
 
 fn counts(targets: &[Target], state: State) -> NodeCounts {

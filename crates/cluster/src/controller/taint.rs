@@ -70,7 +70,8 @@ pub(crate) fn taints(found: &[Value], key: &str, on: bool) -> Vec<Value> {
 }
 
 fn has_lost(target: &Target, now: Timestamp) -> bool {
-    let lasts = |since: Timestamp| now.duration_since(since) > GRACE;
+    // A node's clock is its own: what it says to have begun long after now has not just begun either.
+    let lasts = |since: Timestamp| now.duration_since(since).abs() > GRACE;
     let told =
         target.trouble.as_ref().is_some_and(|trouble| trouble.told && trouble.since.is_some_and(lasts));
     target.ready && !target.serving && told
@@ -156,6 +157,12 @@ mod tests {
         check(State::Serving, &[], &silent, &[]);
         let fresh = [good, target("b", false, 80, true), rest];
         check(State::Serving, &[], &fresh, &[]);
+        // Of a node whose clock is ahead: by as much as clocks differ, and by hours.
+        let [near, far] = [120, 9000].map(|second| {
+            [target("a", true, 0, true), target("b", false, second, true), target("c", true, 0, true)]
+        });
+        check(State::Serving, &[], &near, &[]);
+        check(State::Serving, &[], &far, &[("b", true)]);
         let most = [target("a", false, 0, true), bad, target("c", true, 0, true)];
         check(State::Serving, &[], &most, &[]);
     }

@@ -279,6 +279,7 @@ fn waits(facts: &Facts<'_>) -> String {
                 State::Serving => "the API server is being told of the webhook".to_owned(),
                 State::Absent => "it goes on".to_owned(),
             },
+            1 => "1 node has yet to get what is wanted".to_owned(),
             count => format!("{count} nodes have yet to get what is wanted"),
         };
     }

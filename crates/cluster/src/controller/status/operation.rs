@@ -26,6 +26,8 @@ pub(super) fn operation(
         return None;
     }
     let now = Time(facts.now);
+    // What is of a time to come was written by a clock that was set back since, and would put the deadline off for as long.
+    let past = |time: &Time| if time.0 > facts.now { now.clone() } else { time.clone() };
     let moved = previous.state != status.state
         || previous.nodes != status.nodes
         || previous.workloads.cni != status.workloads.cni;
@@ -35,7 +37,7 @@ pub(super) fn operation(
     let progressed = match going {
         // What is told when nothing moves should hardly move either.
         Some(going) if !(moved || patient && is_old(&going.progressed_at, facts)) => {
-            going.progressed_at.clone()
+            past(&going.progressed_at)
         }
         _ => now.clone(),
     };
@@ -44,7 +46,7 @@ pub(super) fn operation(
     Some(Operation {
         kind: kind.to_owned(),
         generation: facts.generation,
-        started_at: going.map_or(now, |going| going.started_at.clone()),
+        started_at: going.map_or(now.clone(), |going| past(&going.started_at)),
         progressed_at: progressed,
         deadline: Time(deadline),
     })

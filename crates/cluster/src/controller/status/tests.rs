@@ -215,3 +215,30 @@ fn how_far_things_are_is_no_turn() {
     again.spec = json!({ "excludeNamespaces": ["legacy"] });
     assert!(is_turn(&there, &again.after(&there)));
 }
+
+/// The controller's clock is set, forward and back, in the midst of a change in which nothing moves.
+#[test]
+fn a_clock_that_jumps_puts_no_deadline_off() {
+    let look = |previous: &MeshCNIStatus, second: i64| {
+        let mut scene = Scene::new(State::Installing, &[WELL, SILENT], second);
+        scene.waits = vec![Wait::Node("n1".to_owned())];
+        scene.after(previous)
+    };
+    let deadline =
+        |status: &MeshCNIStatus| status.operation.as_ref().expect("it is on its way").deadline.0.as_second();
+    let ahead = look(&MeshCNIStatus::default(), 1_000_000);
+    assert_eq!(deadline(&ahead), 1_000_600);
+    let back = look(&ahead, 50);
+    check(&back, Phase::Updating, "1/2", &["Reconciling"]);
+    assert_eq!(deadline(&back), 650, "not when the clock has come so far again");
+    assert!(back.operation.as_ref().expect("it is on its way").started_at.0 <= at(50));
+    let on = look(&back, 649);
+    assert_eq!(deadline(&on), 650, "and no later look puts it off");
+    let stalled = look(&on, 2_000_000);
+    check(&stalled, Phase::Degraded, "1/2", &["Stalled"]);
+    let again = look(&stalled, 60);
+    check(&again, Phase::Updating, "1/2", &["Reconciling"]);
+    assert_eq!(deadline(&again), 650);
+    let running = Scene::new(State::Serving, &[WELL, WELL], 40).after(&again);
+    check(&running, Phase::Running, "2/2", &["Ready"]);
+}

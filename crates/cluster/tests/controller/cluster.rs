@@ -1,13 +1,14 @@
 //! A make-believe cluster on an API server: nodes, what agents would report, and people who change their minds.
 
-use crate::program::run;
+use crate::program::{Said, command, run};
 use millrace_rig::embedded::Api;
 use millrace_rig::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,9 +23,10 @@ pub(crate) struct Cluster<'a> {
 /// A controller's process.
 pub(crate) struct Controller(Child);
 
-/// Somebody who keeps writing to the MeshCNI.
+/// Somebody who keeps writing to what is not his.
 pub(crate) struct Storm {
     stop: Arc<AtomicBool>,
+    writes: Arc<AtomicUsize>,
     writer: JoinHandle<()>,
 }
 
@@ -100,26 +102,72 @@ impl<'a> Cluster<'a> {
 
     /// A pod as an injector leaves it.
     pub(crate) fn meshed(&self, name: &str) {
-        let init = json!({
-            "name": "istio-init", "image": "proxy",
-            "args": ["istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "",
-                "-b", "*", "-d", "15090,15021,15020"],
-            "securityContext": { "capabilities": { "add": ["NET_ADMIN", "NET_RAW"] }, "runAsUser": 0 },
-        });
+        self.api.done(&["create", "-f", "-"], &meshed(name).to_string());
+    }
+
+    /// Why no such pod is made; empty if one is, which is as it was then.
+    pub(crate) fn refused(&self, name: &str) -> String {
+        let output = self.api.kubectl(&["create", "-f", "-"], &meshed(name).to_string());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        match output.status.success() {
+            true => self.api.done(&["delete", "pod", "-n", "shop", name, "--grace-period=0", "--force"], ""),
+            false => return said,
+        };
+        String::new()
+    }
+
+    /// A pod of the mesh that another is made for, and that is this far on this node.
+    pub(crate) fn owned(&self, name: &str, node: &str, phase: &str) {
+        let owner = json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": name, "controller": true });
+        let validation = json!({ "name": "istio-validation", "image": "proxy" });
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
-            "metadata": { "namespace": "shop", "name": name, "annotations": {
-                "sidecar.istio.io/status": r#"{"initContainers":["istio-init"],"containers":["istio-proxy"]}"#,
-            } },
-            "spec": {
-                "initContainers": [init],
-                "containers": [
-                    { "name": "app", "image": "none" },
-                    { "name": "istio-proxy", "image": "proxy", "securityContext": { "runAsUser": 1337, "runAsGroup": 1337 } },
-                ],
-            },
+            "metadata": { "namespace": "shop", "name": name, "labels": { "app": "owned" }, "ownerReferences": [owner],
+                "annotations": { "millrace.dev/redirect": r#"{"v":1,"redirect":{}}"# } },
+            "spec": { "nodeName": node, "initContainers": [validation], "containers": [{ "name": "app", "image": "none" }] },
         });
         self.api.done(&["create", "-f", "-"], &pod.to_string());
+        self.pod_status(name, &json!({ "phase": phase }));
+    }
+
+    /// The validation of such a pod has ended so, and is about to run again.
+    pub(crate) fn validated(&self, name: &str, code: i32) {
+        let ended = json!({ "terminated": { "exitCode": code } });
+        self.pod_status(
+            name,
+            &json!({ "initContainerStatuses": [{
+            "name": "istio-validation", "image": "proxy", "imageID": "", "ready": false, "restartCount": 1,
+            "state": { "waiting": { "reason": "CrashLoopBackOff" } }, "lastState": ended,
+        }] }),
+        );
+    }
+
+    /// A budget that spares none of these pods.
+    pub(crate) fn budget(&self) {
+        let versions = self.api.done(&["api-versions"], "");
+        let version =
+            if versions.lines().any(|line| line == "policy/v1") { "policy/v1" } else { "policy/v1beta1" };
+        let budget = json!({
+            "apiVersion": version, "kind": "PodDisruptionBudget", "metadata": { "namespace": "shop", "name": "owned" },
+            "spec": { "maxUnavailable": 0, "selector": { "matchLabels": { "app": "owned" } } },
+        });
+        self.api.done(&["create", "-f", "-"], &budget.to_string());
+    }
+
+    /// What the API server says to somebody who evicts a pod.
+    pub(crate) fn evict(&self, name: &str) -> String {
+        let eviction = json!({
+            "apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": { "namespace": "shop", "name": name },
+        });
+        let path = format!("/api/v1/namespaces/shop/pods/{name}/eviction");
+        let output = self.api.kubectl(&["create", "--raw", &path, "-f", "-"], &eviction.to_string());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    fn pod_status(&self, name: &str, status: &Value) {
+        let patch = json!({ "status": status }).to_string();
+        let args = ["patch", "pod", "-n", "shop", name, "--subresource=status", "--type=merge", "-p", &patch];
+        self.api.done(&args, "");
     }
 
     /// What of Istio is looked at: a control plane, its injector's values, and its webhook, which has no pod to itself here.
@@ -152,7 +200,8 @@ impl<'a> Cluster<'a> {
 
     /// Such a pod is deleted and made anew, as its workload would.
     pub(crate) fn restart(&self, name: &str) {
-        self.api.done(&["delete", "pod", "-n", "shop", name, "--grace-period=0", "--force"], "");
+        let gone = ["--ignore-not-found", "--grace-period=0", "--force"];
+        self.api.done(&[&["delete", "pod", "-n", "shop", name], &gone[..]].concat(), "");
         self.meshed(name);
     }
 
@@ -169,8 +218,7 @@ impl<'a> Cluster<'a> {
 
     /// The stamp of a pod; empty if it has none.
     pub(crate) fn stamp(&self, name: &str) -> String {
-        let pod = self.api.done(&["get", "pod", "-n", "shop", name, "-o", "json"], "");
-        let pod: Value = serde_json::from_str(&pod).expect("kubectl prints JSON");
+        let pod = self.get_in("shop", &format!("pod/{name}"));
         pod["metadata"]["annotations"]["millrace.dev/redirect"].as_str().unwrap_or_default().to_owned()
     }
 
@@ -198,7 +246,12 @@ impl<'a> Cluster<'a> {
 
     /// An object; null if it is not there.
     pub(crate) fn get(&self, name: &str) -> Value {
-        let output = self.api.kubectl(&["get", "-n", "millrace-system", name, "-o", "json"], "");
+        self.get_in("millrace-system", name)
+    }
+
+    /// The same in a namespace.
+    pub(crate) fn get_in(&self, namespace: &str, name: &str) -> Value {
+        let output = self.api.kubectl(&["get", "-n", namespace, name, "-o", "json"], "");
         if output.status.success() {
             return serde_json::from_slice(&output.stdout).expect("kubectl prints JSON");
         }
@@ -221,6 +274,11 @@ impl<'a> Cluster<'a> {
         let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let found = conditions.iter().find(|condition| condition["type"] == kind);
         found.and_then(|found| found["status"].as_str()).unwrap_or_default().to_owned()
+    }
+
+    /// Runs a command of ours as the administrator.
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        command(args).env("KUBECONFIG", self.api.kubeconfig()).output().expect("millrace runs").into()
     }
 
     /// Runs kubectl in our namespace, which must succeed.
@@ -261,28 +319,28 @@ impl<'a> Cluster<'a> {
         self.until_true(&format!("{name} is gone"), || self.get(name).is_null());
     }
 
-    /// Somebody begins to write to the MeshCNI again and again.
-    pub(crate) fn storm(&self) -> Storm {
-        let (stop, kubeconfig) = (Arc::new(AtomicBool::new(false)), self.api.kubeconfig());
+    /// Somebody begins to write to these objects again and again.
+    pub(crate) fn storm(&self, names: &[&str]) -> Storm {
+        let (stop, writes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let kubectl = self.api.program();
-        let told = Arc::clone(&stop);
+        let (kubeconfig, told, count) = (self.api.kubeconfig(), Arc::clone(&stop), Arc::clone(&writes));
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let writer = std::thread::spawn(move || {
-            for count in 0_u32.. {
-                if told.load(Ordering::Relaxed) {
-                    return;
-                }
+            while !told.load(Ordering::Relaxed) {
                 let mut command = Command::new(&kubectl);
                 command.arg("--kubeconfig").arg(&kubeconfig).args([
+                    "-n",
+                    "millrace-system",
                     "annotate",
-                    "meshcni",
-                    "default",
                     "--overwrite",
                 ]);
-                let status = command.arg(format!("storm={count}")).stdout(Stdio::null()).status();
-                assert!(status.expect("kubectl runs").success());
+                let next = count.load(Ordering::Relaxed) + 1;
+                command.args(&names).arg(format!("storm={next}")).stdout(Stdio::null());
+                assert!(command.status().expect("kubectl runs").success());
+                count.store(next, Ordering::Relaxed);
             }
         });
-        Storm { stop, writer }
+        Storm { stop, writes, writer }
     }
 
     fn status(&self, kind: &str, name: &str, patch: &Value) {
@@ -315,12 +373,7 @@ impl Controller {
     }
 
     /// Starts one with somebody's credential, and all its arguments but those that make a test fast.
-    pub(crate) fn as_whom(
-        api: &dyn Api,
-        identity: &str,
-        kubeconfig: &std::path::Path,
-        args: &[&str],
-    ) -> Controller {
+    pub(crate) fn as_whom(api: &dyn Api, identity: &str, kubeconfig: &Path, args: &[&str]) -> Controller {
         let log =
             std::fs::File::create(api.folder().join(format!("{identity}.log"))).expect("the folder is ours");
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
@@ -351,10 +404,16 @@ impl Controller {
 }
 
 impl Storm {
-    /// It is over.
-    pub(crate) fn end(self) {
+    /// How often each was written.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// It is over; what was written last.
+    pub(crate) fn end(self) -> String {
         self.stop.store(true, Ordering::Relaxed);
         self.writer.join().expect("every write was taken");
+        self.writes.load(Ordering::Relaxed).to_string()
     }
 }
 
@@ -363,4 +422,27 @@ impl Drop for Controller {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A pod as an injector leaves it.
+fn meshed(name: &str) -> Value {
+    let init = json!({
+        "name": "istio-init", "image": "proxy",
+        "args": ["istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "",
+            "-b", "*", "-d", "15090,15021,15020"],
+        "securityContext": { "capabilities": { "add": ["NET_ADMIN", "NET_RAW"] }, "runAsUser": 0 },
+    });
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "namespace": "shop", "name": name, "annotations": {
+            "sidecar.istio.io/status": r#"{"initContainers":["istio-init"],"containers":["istio-proxy"]}"#,
+        } },
+        "spec": {
+            "initContainers": [init],
+            "containers": [
+                { "name": "app", "image": "none" },
+                { "name": "istio-proxy", "image": "proxy", "securityContext": { "runAsUser": 1337, "runAsGroup": 1337 } },
+            ],
+        },
+    })
 }

@@ -39,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PERIOD: Duration = Duration::from_millis(500);
 /// Where agents are.
 const HOME: &str = "millrace-system";
+/// Images that are not to be had begin so: their containers wait for ever.
+pub(crate) const ABSENT: &str = "absent/";
 /// What a pod was made of.
 const MADE_OF: &str = "controller-revision-hash";
 
@@ -251,24 +253,26 @@ impl Life {
         }
     }
 
-    /// One pod of each DaemonSet for each node that is Ready and meant; one that is made of something older is replaced when no
-    /// other of them is away.
+    /// One pod of each DaemonSet for each node that is Ready and meant; of those that are made of something older, one that is
+    /// Ready is replaced when no node is without a Ready one.
     async fn spread(&mut self, seen: &Seen) -> kube::Result<()> {
         for set in &seen.sets {
             let pods = pods_of(seen, set);
             let template = &set["spec"]["template"];
             let made_of = digest(template);
-            let away = pods.iter().filter(|pod| !is_ready(pod)).count();
-            let rolls = set["spec"]["updateStrategy"]["type"] == "RollingUpdate";
-            let old = pods.iter().find(|pod| pod["metadata"]["labels"][MADE_OF] != *made_of);
-            if let Some(old) = old.filter(|_| rolls && away == 0) {
-                self.end(name(old), Signal::TERM).await?;
-                continue;
+            let meant = seen.nodes.iter().filter(|node| is_ready(node) && is_meant(node, template));
+            let (with, without): (Vec<&Value>, Vec<&Value>) = meant
+                .partition(|node| pods.iter().any(|pod| pod["spec"]["nodeName"] == node["metadata"]["name"]));
+            for node in &without {
+                self.create(set, "apps/v1", "DaemonSet", name(node), &made_of).await?;
             }
-            for node in seen.nodes.iter().filter(|node| is_ready(node) && is_meant(node, template)) {
-                if !pods.iter().any(|pod| pod["spec"]["nodeName"] == node["metadata"]["name"]) {
-                    self.create(set, "apps/v1", "DaemonSet", name(node), &made_of).await?;
-                }
+            let rolls = set["spec"]["updateStrategy"]["type"] == "RollingUpdate";
+            let is_old = |pod: &&&Value| rolls && pod["metadata"]["labels"][MADE_OF] != *made_of;
+            let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+            let spare = without.is_empty() && ready == with.len();
+            let old = pods.iter().filter(is_old).find(|pod| spare || !is_ready(pod));
+            if let Some(old) = old {
+                self.end(name(old), Signal::TERM).await?;
             }
         }
         Ok(())
@@ -339,6 +343,9 @@ impl Life {
                 Some(Some(well)) if once => {
                     self.running.remove(name);
                     self.tell(pod, if well { "Succeeded" } else { "Failed" }, false).await?;
+                }
+                None if text(&pod["spec"]["containers"][0]["image"]).starts_with(ABSENT) => {
+                    self.tell(pod, "Pending", false).await?;
                 }
                 None | Some(Some(_)) => {
                     let container = self.container(pod).await?;

@@ -2,6 +2,7 @@
 //! nothing else is played.
 
 mod cluster;
+mod faults;
 mod install;
 mod kubelet;
 #[path = "../cli/program.rs"]
@@ -157,7 +158,7 @@ fn canaries_pauses_and_leaders_on(api: &Server) {
 
     first.end(Signal::KILL);
     let second = Controller::start(api, "second");
-    let storm = cluster.storm();
+    let storm = cluster.storm(&["meshcni/default"]);
     cluster.serves("n1", true);
     cluster.until("the second takes over", |mesh| mesh["status"]["phase"] == "Running");
     storm.end();

@@ -4,10 +4,11 @@
 //! Kubernetes would do with manifests is played.
 
 use crate::cluster::{Cluster, Controller};
-use crate::kubelet::Kubelets;
+use crate::kubelet::{ABSENT, Kubelets};
 use crate::program::{Said, ageless, command, golden};
 use millrace_rig::apiserver::Apiserver;
 use rustix::process::Signal;
+use serde_json::json;
 use std::process::Stdio;
 
 const NODES: [&str; 2] = ["n1", "n2"];
@@ -92,4 +93,54 @@ impl Scene<'_> {
         assert_eq!(said.status, Some(status), "{name}: {}{}\n{}", said.out, said.err, logs());
         golden(&format!("switch-{name}"), &ageless(&format!("{}{}", said.out, said.err)));
     }
+}
+
+/// An image that is not to be had stops at the first node; the cluster goes back to what it had, and on when that is corrected.
+#[test]
+fn a_change_that_stalls_is_taken_back() {
+    let test = "controller::a_change_that_stalls_is_taken_back";
+    let Some(api) = Apiserver::start(test).filter(|_| Kubelets::can(test)) else { return };
+    let cluster = Cluster::new(&api);
+    NODES.iter().for_each(|node| cluster.node(node, true));
+    let kubelets = Kubelets::start(&api, &NODES);
+    let controller = Controller::start(&api, "one");
+    let rollout = json!({ "progressDeadlineSeconds": 60, "autoRollback": true });
+    cluster.wants(json!({ "rollout": rollout }));
+    let runs = |mesh: &serde_json::Value| {
+        mesh["status"]["phase"] == "Running"
+            && mesh["status"]["observedGeneration"] == mesh["metadata"]["generation"]
+    };
+    cluster.until("it runs", runs);
+    let image = || {
+        cluster.get("daemonset/millrace-agent-kubeadm")["spec"]["template"]["spec"]["containers"][0]["image"]
+            .clone()
+    };
+    let good = image();
+
+    let bad = format!("{ABSENT}agent:9");
+    cluster.wants(json!({ "rollout": rollout, "install": { "image": bad } }));
+    cluster.until("one node is at it", |mesh| mesh["status"]["nodes"]["ready"] == 1);
+    assert_eq!(image(), bad);
+    let stalled = |mesh: &serde_json::Value| {
+        let mut conditions = mesh["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.any(|one| one["type"] == "Stalled" && one["reason"] == "RolledBack")
+    };
+    cluster.until("it is taken back", stalled);
+    cluster.until("both serve with what they had", |mesh| {
+        stalled(mesh) && mesh["status"]["nodes"]["updated"] == 2
+    });
+    assert_eq!(image(), good);
+    let mesh = cluster.mesh();
+    assert_eq!(
+        (&mesh["status"]["state"], &mesh["status"]["lastGoodRevision"]),
+        (&json!("Serving"), &json!(1))
+    );
+    let said = cluster.run(&["enable", "--wait", "--timeout=10s"]);
+    let words = "stalled: the change stalled and was taken back to revision 1; correct the specification to try again (MR4001)";
+    assert!(said.status == Some(1) && said.out.contains(words), "{}{}", said.out, said.err);
+
+    cluster.wants(json!({ "rollout": rollout }));
+    cluster.until("what is corrected runs", runs);
+    assert_eq!(cluster.condition("n1", "millrace.dev/Serving"), "True", "{}", kubelets.logs());
+    controller.end(Signal::TERM);
 }

@@ -6,7 +6,7 @@ use millrace_rig::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -21,7 +21,10 @@ pub(crate) struct Cluster<'a> {
 }
 
 /// A controller's process.
-pub(crate) struct Controller(Child);
+pub(crate) struct Controller {
+    child: Child,
+    log: PathBuf,
+}
 
 /// Somebody who keeps writing to what is not his.
 pub(crate) struct Storm {
@@ -374,28 +377,30 @@ impl Controller {
 
     /// Starts one with somebody's credential, and all its arguments but those that make a test fast.
     pub(crate) fn as_whom(api: &dyn Api, identity: &str, kubeconfig: &Path, args: &[&str]) -> Controller {
-        let log =
-            std::fs::File::create(api.folder().join(format!("{identity}.log"))).expect("the folder is ours");
+        let log = api.folder().join(format!("{identity}.log"));
+        let file = std::fs::File::create(&log).expect("the folder is ours");
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
         command.args(args).arg("--kubeconfig").arg(kubeconfig);
         command.args(["--identity", identity, "--lease-seconds", "5", "--settle-seconds", "1"]);
         command.args(["--metrics-address", "none", "--log-level", "debug"]);
-        Controller(command.stdin(Stdio::null()).stderr(log).spawn().expect("millrace runs"))
+        Controller { child: command.stdin(Stdio::null()).stderr(file).spawn().expect("millrace runs"), log }
+    }
+
+    /// Whether it has said this.
+    pub(crate) fn said(&self, words: &str) -> bool {
+        std::fs::read_to_string(&self.log).is_ok_and(|log| log.contains(words))
     }
 
     /// Starts one with a webhook, which the API server reaches on loopback.
     pub(crate) fn admitting(api: &dyn Api, identity: &str) -> Controller {
-        let held = std::net::TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr());
-        let address = held.expect("loopback has a free port").to_string();
-        let url = format!("https://{address}/inject");
-        Controller::with(api, identity, &["--webhook-address", &address, "--webhook-url", &url])
+        Controller::with(api, identity, &webhook().each_ref().map(String::as_str))
     }
 
     /// Ends it so; asked to, it ends well.
     pub(crate) fn end(mut self, signal: Signal) {
-        let pid = Pid::from_child(&self.0);
+        let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("it runs");
-        let ended = until("the controller ends", PATIENCE, || match self.0.try_wait() {
+        let ended = until("the controller ends", PATIENCE, || match self.child.try_wait() {
             Ok(Some(status)) => Ok(status),
             other => Err(format!("{other:?}")),
         });
@@ -419,8 +424,8 @@ impl Storm {
 
 impl Drop for Controller {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -445,4 +450,12 @@ fn meshed(name: &str) -> Value {
             ],
         },
     })
+}
+
+/// The arguments by which a webhook is where an API server of this machine reaches it.
+pub(crate) fn webhook() -> [String; 4] {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr());
+    let address = held.expect("loopback has a free port").to_string();
+    let url = format!("https://{address}/inject");
+    ["--webhook-address".to_owned(), address, "--webhook-url".to_owned(), url]
 }

@@ -1,7 +1,7 @@
 //! The controller as `millrace print controller` installs it: a real API server takes all of it, and the controller does its whole
 //! work with the account that is in there, is never refused, and needs every line of its role.
 
-use super::cluster::{Cluster, Controller};
+use super::cluster::{Cluster, Controller, webhook};
 use millrace_rig::apiserver::Apiserver;
 use millrace_rig::apiserver::asked::{self, Asked};
 use millrace_rig::embedded::Embedded;
@@ -65,8 +65,10 @@ fn it_works_with_the_account_it_is_installed_with() {
     cluster.until_true("agents may evict", || {
         cluster.get("clusterrole/millrace-agent")["rules"].to_string().contains("pods/eviction")
     });
+    let second = start(&api, &manifests, "second");
+    cluster.until_true("the second one stands by", || second.said("standing by"));
     controller.end(Signal::TERM);
-    // A Secret that nobody can use is made anew by the next one.
+    // A Secret that nobody can use is made anew.
     cluster.done(&[
         "patch",
         "secret",
@@ -75,7 +77,7 @@ fn it_works_with_the_account_it_is_installed_with() {
         "-p",
         r#"[{"op":"remove","path":"/data"}]"#,
     ]);
-    let controller = start(&api, &manifests, "second");
+    let controller = second;
     cluster.until_true("its certificates are new", || {
         cluster.get("secret/millrace-webhook")["data"].is_object()
     });
@@ -217,10 +219,8 @@ fn start(api: &Apiserver, manifests: &str, identity: &str) -> Controller {
     let deployment = all.iter().find(|object| object["kind"] == "Deployment").expect("there is one");
     let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
     let args: Vec<&str> = args.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let held = std::net::TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr());
-    let port = held.expect("a port").port();
-    let (address, url) = (format!("127.0.0.1:{port}"), format!("https://127.0.0.1:{port}/inject"));
-    let webhook = ["--webhook-address", &address, "--webhook-url", &url];
+    let webhook = webhook();
+    let webhook = webhook.each_ref().map(String::as_str);
     Controller::as_whom(api, identity, &api.with_token_file(&token), &[&args[..], &webhook].concat())
 }
 

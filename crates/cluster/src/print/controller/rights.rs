@@ -1,7 +1,7 @@
 //! What the controller may do, as RBAC. Each line is for requests that its code makes, or for what it grants agents: whoever
 //! writes a role must hold what is in it. So it needs no right to grant more than it has, and can grant no more.
 //!
-//! Pure. Where RBAC can name one object it does; where a request has no name (a list, a create that is no apply) it cannot.
+//! Pure. Where RBAC can name one object it does; where a request has no name (a list of many, a create that is no apply) it cannot.
 
 use super::{Words, meta};
 use crate::args::print::Profile;
@@ -89,9 +89,9 @@ fn at_home() -> Vec<PolicyRule> {
     let kept: Vec<&str> = LOOK.into_iter().chain(KEEP).collect();
     vec![
         rule("coordination.k8s.io", &["leases"], &["create"], &[]),
-        rule("coordination.k8s.io", &["leases"], &["get", "update"], &[CONTROLLER]),
+        rule("coordination.k8s.io", &["leases"], &["get", "list", "update", "watch"], &[CONTROLLER]),
         rule("", &["secrets"], &["create"], &[]),
-        rule("", &["secrets"], &["get", "update"], &[WEBHOOK]),
+        rule("", &["secrets"], &["get", "list", "update", "watch"], &[WEBHOOK]),
         rule("", &["configmaps", "resourcequotas", "serviceaccounts"], &kept, &[]),
         rule("networking.k8s.io", &["networkpolicies"], &kept, &[]),
         rule("apps", &["daemonsets"], &kept, &[]),

@@ -105,7 +105,7 @@ impl Afar<'_> {
     pub(super) async fn ask_agent(&self, pod: &Value, args: &[String]) -> Result<(String, Ran), String> {
         let agent = agent::of(self.connection, node(pod)).await.map_err(|error| error.say(self.lang))?;
         let agent = agent.ok_or_else(|| self.no_agent(pod))?;
-        let words = [&[agent.program.clone()], args].concat();
+        let words = [std::slice::from_ref(&agent.program), args].concat();
         let ran = agent.run(self.connection, &words).await.map_err(|error| error.say(self.lang))?;
         Ok((self.by(&agent), ran))
     }

@@ -14,7 +14,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 /// How many at once, how often ours, and how often each of the programs beside us.
-const CROWDS: [(usize, usize, usize); 3] = [(1, 16, 8), (8, 24, 3), (64, 10, 2)];
+const CROWDS: [(usize, usize, usize); 3] = [(1, 16, 8), (8, 24, 3), (64, 20, 2)];
 /// ADDs alone before every crowd of ours.
 const ALONE: usize = 4;
 

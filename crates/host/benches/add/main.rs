@@ -27,9 +27,10 @@ use space::{Space, Spaces};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Rounds, and how often each thing is done in one: enough for a steady lowest tenth, few enough for a minute. In blocks, so
-/// that each thing is measured in its own steady state and not right behind another's `nft`, and all see the same noise.
-const ROUNDS: usize = 10;
+/// Rounds, and how often each thing is done in one: with half as many the lowest tenth of an ADD still moved by a tenth from run to
+/// run. In blocks, so that each thing is measured in its own steady state and not right behind another's `nft`, and all see the
+/// same noise.
+const ROUNDS: usize = 20;
 const BLOCK: usize = 8;
 
 fn main() -> ExitCode {

@@ -304,13 +304,14 @@ pub(crate) fn agent(pod: &Pod) -> Agent {
     let conditions = pod.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let ready = conditions.iter().find(|condition| condition.kind == "Ready");
     let leaving = pod.metadata.deletion_timestamp.is_some();
+    // One that is told to go is missed once it had its time to; one that nothing was said of is as it is since it was made.
+    let made = pod.metadata.creation_timestamp.as_ref();
+    let said = || ready.map_or(made, |ready| ready.last_transition_time.as_ref());
+    let since = pod.metadata.deletion_timestamp.as_ref().or_else(said);
     Agent {
         node: pod.spec.node_name.clone(),
         ready: !leaving && ready.is_some_and(|ready| ready.status == "True"),
-        // One that nothing was said of yet is as it is since it was made.
-        since: ready
-            .map_or(pod.metadata.creation_timestamp.as_ref(), |ready| ready.last_transition_time.as_ref())
-            .map(|time| time.0),
+        since: since.map(|time| time.0),
         digest: pod.annotations().get(STARTED_WITH).cloned().unwrap_or_default(),
     }
 }
@@ -324,5 +325,28 @@ fn child(object: &PartialObjectMeta) -> Child {
         version: version.or_else(|| meta.resource_version.clone()).unwrap_or_default(),
         revision: object.annotations().get(REVISION).and_then(|text| text.parse().ok()),
         owner: owner.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn check(metadata: Value, conditions: Value, ready: bool, since: &str) {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}, "status": { "conditions": conditions },
+        });
+        let found = agent(&serde_json::from_value(pod).expect("it is a pod"));
+        assert_eq!((found.ready, found.since), (ready, since.parse().ok()), "{metadata}");
+    }
+
+    #[test]
+    fn since_when_an_agent_is_away() {
+        let [made, turned, goes] = ["2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z", "2026-01-01T00:00:33Z"];
+        let ready = json!([{ "type": "Ready", "status": "True", "lastTransitionTime": turned }]);
+        check(json!({ "creationTimestamp": made }), json!([]), false, made);
+        check(json!({ "creationTimestamp": made }), ready.clone(), true, turned);
+        check(json!({ "creationTimestamp": made, "deletionTimestamp": goes }), ready, false, goes);
     }
 }

@@ -45,6 +45,7 @@ pub(crate) enum Command {
     Nodes(look::Nodes),
     Plan(look::Plan),
     Check(check::Check),
+    Drift(check::Drift),
     Migrate(migrate::Migrate),
     Rollback(lifecycle::Rollback),
     Upgrade(lifecycle::Upgrade),

@@ -6,6 +6,7 @@ mod change;
 pub(crate) mod check;
 mod codes;
 pub(crate) mod connect;
+pub(crate) mod drift;
 mod expected;
 pub(crate) mod explain;
 mod findings;

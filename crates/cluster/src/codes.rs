@@ -105,6 +105,7 @@ codes! {
     4007 ChildNotApplied,
     4008 ChildForeign,
     4009 ControllerAbsent,
+    4010 ChildChanged,
     4101 EvictionBlocked,
     4102 NotRestartable,
     4103 WaveStalled,

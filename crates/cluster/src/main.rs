@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Nodes(args) => cli::nodes::run(args, &mut out),
         Command::Plan(args) => cli::plan::run(args, &mut out),
         Command::Check(args) => cli::check::run(args, &mut out),
+        Command::Drift(args) => cli::drift::run(args, &mut out),
         Command::Migrate(args) => cli::migrate::run(args, &mut out),
         Command::Rollback(args) => cli::rollback::run(args, &mut out),
         Command::Upgrade(args) => cli::upgrade::run(args, &mut out),

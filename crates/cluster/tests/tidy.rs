@@ -205,7 +205,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::agent::flight::*",
         ],
     ),
-    // What is wrong is judged as the controller judges it, by its pure parts and its ways to read.
+    // What is wrong and what has drifted is judged as the controller judges it, by its pure parts and its ways to read.
     (
         "cluster::cli::check",
         &[
@@ -216,6 +216,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::cli::*",
             "cluster::controller::*",
             "cluster::print::*",
+        ],
+    ),
+    (
+        "cluster::cli::drift",
+        &[
+            "cluster::args::*",
+            "cluster::api::*",
+            "cluster::codes",
+            "cluster::cli::*",
+            "cluster::controller::*",
+            "cluster::mechanism",
+            "cluster::print::words",
         ],
     ),
     (

@@ -1,4 +1,4 @@
-//! The flags of the commands that look for what is wrong with an installation: check. What it does is in `cli`.
+//! The flags of the commands that look for what is wrong with an installation: check, drift. What they do is in `cli`.
 
 use super::EXIT;
 use super::cluster::Cluster;
@@ -17,6 +17,18 @@ pub(crate) struct Check {
     /// Take what is odd for wrong.
     #[arg(long)]
     pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) home: Home,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// List what differs between what should be and what is: objects that somebody changed, chains, pods, rules.
+///
+/// Objects are compared by server dry runs of what the controller would apply; nothing is changed.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = super::EXIT_DIFF)]
+pub(crate) struct Drift {
     #[command(flatten)]
     pub(crate) home: Home,
     #[command(flatten)]

@@ -154,7 +154,10 @@ impl Walk<'_> {
             return Ok(());
         }
         let style = self.style;
-        let words = style.say("pods depend on the agents (MR4006):", "个 Pod 依赖代理 (MR4006):");
+        let words = match pods.len() {
+            1 => style.say("pod depends on the agents (MR4006):", "个 Pod 依赖代理 (MR4006):"),
+            _ => style.say("pods depend on the agents (MR4006):", "个 Pod 依赖代理 (MR4006):"),
+        };
         self.say(&format!("{} {words}", pods.len()), out)?;
         let named = if self.args.force { pods.len() } else { MOST_NAMED.min(pods.len()) };
         for pod in &pods[..named] {

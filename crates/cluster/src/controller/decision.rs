@@ -134,7 +134,9 @@ fn said(
         before: before.map(|before| &before.spec),
         nodes,
         step,
+        // Before all nodes serve it is not told yet, and when agents leave not any more.
         registered: !question.webhook
+            || step.state != State::Serving
             || question.children.keys().any(|key| key.kind == "MutatingWebhookConfiguration"),
         observed,
         found,

@@ -48,7 +48,7 @@ fn everything_of_ours_leaves_and_nothing_else() {
 
     let (status, words) = said(uninstall(&api, &[]).wait_with_output().expect("it ends"));
     assert!(
-        status == Some(1) && words.contains("1 pods depend on the agents (MR4006):\n  shop/stamped\n"),
+        status == Some(1) && words.contains("1 pod depends on the agents (MR4006):\n  shop/stamped\n"),
         "{words}"
     );
     assert!(words.contains("millrace migrate"), "{words}");
@@ -99,7 +99,7 @@ fn forced_it_names_who_is_left_behind() {
     cluster.until_true("the MeshCNI is gone", || cluster.get("meshcni/default").is_null());
     let (status, words) = said(forced.wait_with_output().expect("it ends"));
     assert_eq!(status, Some(1), "{words}");
-    assert!(words.contains("1 pods depend on the agents (MR4006):\n  shop/stamped\n--force: "), "{words}");
+    assert!(words.contains("1 pod depends on the agents (MR4006):\n  shop/stamped\n--force: "), "{words}");
     assert!(words.contains("Pod shop/stamped: restart it"), "{words}");
     controller.end(Signal::TERM);
 }

@@ -22,6 +22,16 @@ const VERSION: u64 = 1;
 /// The longest stamp that is read (M10): Kubernetes' own bound on all annotations of an object together.
 pub const LONGEST: usize = 256 * 1024;
 
+/// The stamp of a pod that asks for nothing in a mesh whose defaults are ours.
+const USUAL: &str = concat!(
+    r#"{"v":1,"redirect":{"profile":"istio","mode":"REDIRECT","outboundPort":"15001","inboundPort":"15006","#,
+    r#""tunnelPort":"15008","proxyUIDs":"1337","proxyGIDs":"1337","includeInboundPorts":"*","#,
+    r#""excludeInboundPorts":"15020,15021,15090","includeOutboundIPRanges":"*","excludeOutboundIPRanges":"","#,
+    r#""includeOutboundPorts":"","excludeOutboundPorts":"15020","excludeInterfaces":"","rerouteInterfaces":"","#,
+    r#""includeOwnerGroups":"*","excludeOwnerGroups":"","excludeOutboundUIDs":"","dnsCapture":"off","#,
+    r#""dropInvalid":"false","loopbackCidr":"127.0.0.1/32","tproxyMark":"1337","tproxyTable":"133"}}"#,
+);
+
 /// A decision, written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stamp {
@@ -83,6 +93,14 @@ pub fn write(stamp: &Stamp) -> String {
 
 /// Reads a stamp.
 pub fn read(text: &str) -> Result<Stamp, Error> {
+    // Most pods of a node have this very text, and reading it is a sixth of what our own code costs a pod's start.
+    if text == USUAL {
+        return Ok(Stamp::Redirect(Box::default()));
+    }
+    read_any(text)
+}
+
+fn read_any(text: &str) -> Result<Stamp, Error> {
     if text.len() > LONGEST {
         return Err(Error::TooLong(text.len()));
     }
@@ -163,17 +181,10 @@ mod tests {
 
     #[test]
     fn the_default_stamp_never_changes() {
-        let golden = concat!(
-            r#"{"v":1,"redirect":{"profile":"istio","mode":"REDIRECT","outboundPort":"15001","inboundPort":"15006","#,
-            r#""tunnelPort":"15008","proxyUIDs":"1337","proxyGIDs":"1337","includeInboundPorts":"*","#,
-            r#""excludeInboundPorts":"15020,15021,15090","includeOutboundIPRanges":"*","excludeOutboundIPRanges":"","#,
-            r#""includeOutboundPorts":"","excludeOutboundPorts":"15020","excludeInterfaces":"","rerouteInterfaces":"","#,
-            r#""includeOwnerGroups":"*","excludeOwnerGroups":"","excludeOutboundUIDs":"","dnsCapture":"off","#,
-            r#""dropInvalid":"false","loopbackCidr":"127.0.0.1/32","tproxyMark":"1337","tproxyTable":"133"}}"#,
-        );
         let stamp = Stamp::Redirect(Box::default());
-        assert_eq!(write(&stamp), golden);
-        check(golden, Ok(stamp));
+        assert_eq!(write(&stamp), USUAL);
+        check(USUAL, Ok(stamp.clone()));
+        assert_eq!(read_any(USUAL), Ok(stamp), "the short way and the long way");
         check(r#"{"v":1,"redirect":{}}"#, Ok(Stamp::Redirect(Box::default())));
     }
 

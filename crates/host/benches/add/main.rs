@@ -35,11 +35,12 @@ const BLOCK: usize = 8;
 
 fn main() -> ExitCode {
     let everywhere = rustix::thread::sched_getaffinity(None).expect("a thread knows where it may run");
-    on_one_processor();
+    let processors: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|one| everywhere.is_set(*one)).collect();
+    stay_on(processors[0]);
     let calls = Calls::new();
     let things = things(&calls);
     let fresh = ROUNDS * BLOCK * things.iter().filter(|thing| thing.fresh).count();
-    let all = 1 + fresh + crowd::spaces(calls.beside.len());
+    let all = 1 + fresh + crowd::spaces(calls.beside.len(), processors.len());
     println!("bench: making {all} network namespaces");
     let mut spaces = Spaces::new(all);
     // On a node the first meshed pod has long been here: hooks are on, legacy tables exist. So one stays.
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
     verdicts.say("add-through-agent", cost(AGENT) / floor, 2.0);
     verdicts.say("default-encoding", cost(BATCH) / cost(NATIVE), 1.6);
     rustix::thread::sched_setaffinity(None, &everywhere).expect("a thread may run where it might before");
-    crowd::run(&calls, &mut spaces, &mut verdicts);
+    crowd::run(&calls, &mut spaces, &processors, &mut verdicts);
     ExitCode::from(verdicts.code())
 }
 
@@ -115,10 +116,10 @@ fn things(calls: &Calls) -> Vec<Thing<'_>> {
 }
 
 /// The calling thread and whatever it starts, from now on.
-fn on_one_processor() {
-    let mut first = CpuSet::new();
-    first.set(0);
-    rustix::thread::sched_setaffinity(None, &first).expect("a thread may stay on the first processor");
+fn stay_on(processor: usize) {
+    let mut one = CpuSet::new();
+    one.set(processor);
+    rustix::thread::sched_setaffinity(None, &one).expect("a thread may stay on a processor it may use");
 }
 
 fn timed(act: impl FnOnce()) -> Duration {

@@ -17,6 +17,7 @@ pub(crate) mod switch;
 pub(crate) mod webhook;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The mesh's CNI, from the people's side: decide, explain, trace and verify the redirection of pods.
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Webhook(webhook::Webhook),
     #[command(hide = true)]
     DemoApp(DemoApp),
+    #[command(hide = true)]
+    DemoInjector(DemoInjector),
 }
 
 /// Print what makes a shell complete this program's commands: `source <(millrace completion bash)`.
@@ -119,4 +122,15 @@ pub(crate) struct DemoApp {
     /// The names of services and their addresses, in the shape of /etc/hosts.
     #[arg(long)]
     pub(crate) hosts: PathBuf,
+}
+
+/// The demo's injector of sidecars, a webhook as Istio's is.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DemoInjector {
+    /// Where to listen; its certificate is for this address.
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    /// The file that is to hold the authority of its certificate; it is there once it listens.
+    #[arg(long)]
+    pub(crate) authority: PathBuf,
 }

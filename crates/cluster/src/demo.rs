@@ -12,6 +12,7 @@ mod counts;
 mod envoy;
 mod hosted;
 mod http;
+pub(crate) mod injector;
 mod kubelet;
 mod node;
 mod phase;

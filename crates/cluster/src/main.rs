@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, &mut out),
         Command::Webhook(args) => webhook::alone::run(args, &mut out).map(|()| Outcome::Well),
         Command::DemoApp(args) => demo::app::run(args),
+        Command::DemoInjector(args) => demo::injector::run(args),
     };
     let outcome = outcome.and_then(|outcome| out.flush().map(|()| outcome).map_err(Into::into));
     match outcome {

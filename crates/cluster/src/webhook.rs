@@ -12,11 +12,11 @@ pub(crate) mod init;
 pub(crate) mod inject;
 pub(crate) mod metrics;
 mod network;
-mod review;
+pub(crate) mod review;
 pub(crate) mod serve;
 pub(crate) mod settings;
 mod spec;
-mod tls;
+pub(crate) mod tls;
 pub(crate) mod wishes;
 
 #[cfg(test)]

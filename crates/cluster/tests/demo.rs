@@ -31,6 +31,8 @@ fn a_whole_run_verifies_every_pod_and_leaves_nothing() {
     let justified = said.lines().filter(|line| *line == "  VERIFIED").count();
     assert_eq!(justified, 8, "each pod is justified above the count:\n{said}");
     assert!(said.contains("Chain ISTIO_INBOUND (1 references)"), "the vendor page's table:\n{said}");
+    let given = said.matches("the injector gave it istio-init with NET_ADMIN and NET_RAW").count();
+    assert_eq!((given, said.matches("which stays").count()), (7, 1), "{said}");
     the_tale_is_told(&said);
     assert_eq!(Left::now(), before, "{said}");
 }
@@ -40,17 +42,20 @@ const TALE: &[(&str, &str)] = &[
     ("cluster", "an API server in memory"),
     ("disable", "mode: Disabled"),
     ("phase", "Disabled (Absent)"),
+    ("injector", "a pod gets istio-init with NET_ADMIN and NET_RAW, says a dry run"),
     ("enable", "millrace enable --exclude legacy"),
     ("phase", "Updating (Installing)"),
     ("node", "millrace-agent-kubeadm-"),
     ("chain", "10-demo.conflist is now: bridge, millrace-cni"),
     ("phase", "Running (Serving): 1/1 nodes serve"),
-    ("webhook", "turns istio-init into validation"),
+    ("injector", "InjectorSynced True (Converting)"),
+    ("webhook", "turns istio-init into validation: a pod gets istio-validation without capabilities"),
     ("apply", "bookinfo"),
     ("walk", "8/8 pods are as they should be, the mesh's by the node's chain"),
     ("disable", "mode: CNI → Disabled"),
     ("phase", "Updating (Draining)"),
-    ("webhook", "leaves istio-init where it is"),
+    ("injector", "InjectorSynced True (InitContainers)"),
+    ("webhook", "leaves istio-init where it is: a pod gets istio-init with NET_ADMIN and NET_RAW"),
     ("migrate", "1/6 Deployment default/details-v1: restarted"),
     ("migrate", "no workload owes a restart any more"),
     ("phase", "Disabled (Absent)"),

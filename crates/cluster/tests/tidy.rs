@@ -287,7 +287,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::facts",
             "cluster::cli::*",
             "cluster::print::*",
-            // Its tests admit pods as the webhook does.
+            // Its injector is a webhook as ours is, and is served in the same way.
+            "cluster::http",
+            "cluster::telemetry",
             "cluster::webhook::*",
             "cluster::demo::*",
         ],

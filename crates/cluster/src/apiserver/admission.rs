@@ -78,16 +78,16 @@ impl Admission {
                 if !hook.wants(&subject) {
                     continue;
                 }
-                let Some(answer) = self.ask(configured, hook, &subject, &mut draft.warnings).await? else {
-                    continue;
-                };
-                let new = review::patched(&hook.name, &answer, &draft.new)?;
-                if let Some(new) = new.filter(|new| *new != draft.new) {
-                    (draft.new, changed) = (new, true);
-                    again
-                        .iter_mut()
-                        .zip(&mut previous)
-                        .for_each(|(again, previous)| *again |= std::mem::take(previous));
+                let answer = self.ask(configured, hook, &subject, &mut draft.warnings).await?;
+                let new = answer.map(|answer| review::patched(&hook.name, &answer, &draft.new));
+                if let Some(new) = new.transpose()?.flatten() {
+                    // The next one sees what this one left out filled in.
+                    let new = review::completed(&hook.name, &asked.served.kind, new)?;
+                    if new != draft.new {
+                        (draft.new, changed) = (new, true);
+                        let both = again.iter_mut().zip(&mut previous);
+                        both.for_each(|(again, previous)| *again |= std::mem::take(previous));
+                    }
                 }
                 previous[at] |= hook.again_if_needed();
             }

@@ -16,7 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-pub(crate) use settle::settle;
+pub(crate) use settle::{complete, judge, prepare, settle};
 
 /// What only the world outside can give.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! PURE: what an object of a built-in kind must have, and what of it may not change: the rules our clients can run into.
 
+mod hooks;
+
 use super::defaults::selects_itself;
 use super::names::{self, Naming, complaint};
 use super::refusal::Fault;
@@ -77,7 +79,7 @@ fn built_in(kind: &str, new: &Value, old: Option<&Value>) -> Vec<Fault> {
         }
         "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet" | "Job" => workload(kind, new, old),
         "Service" => service(new),
-        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => hooks(new),
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => hooks::faults(new),
         "CustomResourceDefinition" => definition(new),
         "RoleBinding" | "ClusterRoleBinding" => {
             let changed = old.is_some_and(|old| old["roleRef"] != new["roleRef"]);
@@ -204,40 +206,6 @@ fn service(new: &Value) -> Vec<Fault> {
         }
         if ports.len() > 1 && port["name"].as_str().unwrap_or_default().is_empty() {
             faults.push(Fault::required(format!("spec.ports[{at}].name"), ""));
-        }
-    }
-    faults
-}
-
-fn hooks(new: &Value) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for (at, hook) in new["webhooks"].as_array().into_iter().flatten().enumerate() {
-        let path = format!("webhooks[{at}]");
-        let name = hook["name"].as_str().unwrap_or_default();
-        if name.split('.').count() < 3 || complaint(Naming::Subdomain, name).is_some() {
-            let why = "should be a domain with at least three segments separated by dots";
-            faults.push(Fault::invalid(format!("{path}.name"), &name.into(), why));
-        }
-        if hook["admissionReviewVersions"].as_array().is_none_or(Vec::is_empty) {
-            let why = "must specify one of v1, v1beta1";
-            faults.push(Fault::required(format!("{path}.admissionReviewVersions"), why));
-        }
-        let effects = hook["sideEffects"].as_str().unwrap_or_default();
-        if effects != "None" && effects != "NoneOnDryRun" {
-            let known = ["\"None\"".to_owned(), "\"NoneOnDryRun\"".to_owned()];
-            faults.push(Fault::unsupported(format!("{path}.sideEffects"), &effects.into(), &known));
-        }
-        let config = &hook["clientConfig"];
-        if config["url"].is_string() == config["service"].is_object() {
-            let why = "exactly one of url or service is required";
-            faults.push(Fault::required(format!("{path}.clientConfig"), why));
-        }
-        for (nth, rule) in hook["rules"].as_array().into_iter().flatten().enumerate() {
-            for field in ["operations", "apiGroups", "apiVersions", "resources"] {
-                if rule[field].as_array().is_none_or(Vec::is_empty) {
-                    faults.push(Fault::required(format!("{path}.rules[{nth}].{field}"), ""));
-                }
-            }
         }
     }
     faults

@@ -27,7 +27,7 @@ use kube::api::{Api, PostParams};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -169,7 +169,7 @@ async fn renewed(client: &Client, told: &Told, metrics: &Metrics, held: Option<&
     let what = || format!("Secret {}/{SECRET}", told.namespace);
     let there = ask(metrics, "get", what, secrets.get_opt(SECRET)).await?;
     let known = there.as_ref().and_then(certs_of);
-    let now = now();
+    let now = make::now();
     let step = rotate(now, known.as_ref(), &told.names);
     let next = make::carry_out(step, known.as_ref(), &told.names, now).context("make certificates")?;
     if known.as_ref() == Some(&next) {
@@ -212,11 +212,6 @@ fn written(there: Option<&Secret>, certs: &Certs) -> Secret {
         ..ObjectMeta::default()
     });
     Secret { metadata, string_data: Some(secret::write(certs)), ..Secret::default() }
-}
-
-fn now() -> u64 {
-    // A clock before 1970 finds every certificate to be of the future, and makes others.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

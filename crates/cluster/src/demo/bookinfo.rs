@@ -1,9 +1,8 @@
 //! The vendor page's application: what is applied to the API server, and what a pod of it runs. Pure.
 //!
-//! The deployments bear the sidecar already, as `istioctl kube-inject` gives it to them: the same that `millrace inject
-//! --sidecar` adds, with an `istio-init` that asks for privilege. What becomes of that is admission's to say.
+//! None of it bears a sidecar: what becomes of a pod is admission's to say, the injector's and then ours.
 
-use crate::cli::inject;
+use crate::demo::injector::ENABLED;
 use anyhow::Context;
 use millrace_core::policy::PROXY;
 use serde_json::{Value, json};
@@ -32,22 +31,23 @@ pub(crate) struct Workload {
     pub(crate) user: u32,
 }
 
+/// The namespaces, in both of which pods are injected.
+pub(crate) fn namespaces() -> [Value; 2] {
+    let [label, enabled] = ENABLED;
+    [MESH, EXCLUDED].map(|name| {
+        let metadata = json!({ "name": name, "labels": { label: enabled } });
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })
+    })
+}
+
 /// Everything that is applied, in its order: bookinfo in a namespace of the mesh, its productpage again in one that is
 /// excluded, and the visitor.
 pub(crate) fn objects() -> anyhow::Result<Vec<Value>> {
-    let mut objects: Vec<Value> = [MESH, EXCLUDED].map(namespace).into();
-    objects.extend(documents(MANIFEST, MESH)?);
+    let mut objects = documents(MANIFEST, MESH)?;
     let productpage =
         |object: &Value| object["metadata"]["name"].as_str().is_some_and(|name| name.contains("productpage"));
     objects.extend(documents(MANIFEST, EXCLUDED)?.into_iter().filter(productpage));
     objects.extend(documents(VISITOR, MESH)?);
-    let sidecar = inject::template(None)?;
-    for object in &mut objects {
-        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-        if let Some(template) = object.pointer_mut("/spec/template") {
-            inject::add_sidecar(template, &namespace, &sidecar);
-        }
-    }
     Ok(objects)
 }
 
@@ -60,11 +60,6 @@ pub(crate) fn trial() -> anyhow::Result<Value> {
     pod["metadata"]["name"] = json!("trial");
     pod["metadata"]["namespace"] = json!(MESH);
     Ok(pod)
-}
-
-fn namespace(name: &str) -> Value {
-    let labels = json!({ "istio-injection": "enabled" });
-    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } })
 }
 
 fn documents(manifest: &str, namespace: &str) -> anyhow::Result<Vec<Value>> {
@@ -115,8 +110,7 @@ mod tests {
         assert_eq!(names.join(" "), expected);
         for (name, deployment) in names.iter().zip(&deployments) {
             let template = &deployment["spec"]["template"];
-            let proxied = template["spec"]["initContainers"][0]["name"] == "istio-init";
-            assert_eq!(proxied, name != "visitor", "{name}");
+            assert!(template["spec"]["initContainers"].is_null(), "{name} brings what an injector is to add");
             let workload = workload(template).unwrap();
             assert_eq!((workload.port, workload.user), (9080, 1000));
             let image = format!("docker.io/istio/examples-bookinfo-{name}:1.16.2");

@@ -1,10 +1,11 @@
-//! The control plane of the demo: the API server in memory and the controller, each a process of this very program by its ordinary
-//! flags, and the one client by which the demo asks them.
+//! The control plane of the demo: the API server in memory, the injector and the controller, each a process of this very program by
+//! its ordinary flags, and the one client by which the demo asks them.
 //!
 //! They are the unchanged roles, which speak to each other over HTTP on this machine's loopback. Every question has a
 //! deadline.
 
 use crate::demo::bookinfo;
+use crate::demo::injector;
 use crate::demo::process::{self, Running};
 use crate::demo::state::State;
 use crate::demo::stop::Stop;
@@ -14,8 +15,8 @@ use anyhow::Context;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use millrace_core::stamp::STAMP_ANNOTATION;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -29,6 +30,8 @@ const ASKING: Duration = Duration::from_secs(30);
 const COMMAND: Duration = Duration::from_secs(60);
 /// By whom objects are applied.
 const MANAGER: &str = "millrace-demo";
+/// The verb that is the injector.
+const INJECTOR: &str = "demo-injector";
 /// The node's own address: what listens on the node does so here, on loopback, and nobody else on this machine is in its way.
 pub(crate) const HOST: &str = "127.88.7.1";
 /// Where our own objects live.
@@ -52,7 +55,7 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Starts the API server, of `own`, gives it our definitions, and starts the controller.
+    /// Starts the API server, of `own`, gives it our definitions, and starts the injector and the controller.
     pub(crate) fn start(own: &Path, state: &State, stop: &Stop) -> anyhow::Result<Cluster> {
         let kubeconfig = state.path("kubeconfig");
         let text = kubeconfig.to_string_lossy().into_owned();
@@ -67,9 +70,10 @@ impl Cluster {
         let own = own.to_owned();
         let mut cluster = Cluster { runtime, client, own, kubeconfig, roles: vec![server] };
         let home = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": HOME } });
-        for object in crd::definitions().iter().chain([&home]) {
+        for object in crd::definitions().iter().chain([&home]).chain(&bookinfo::namespaces()) {
             cluster.apply(object)?;
         }
+        cluster.inject(state, stop)?;
         let (address, url) = (format!("{HOST}:9443"), format!("https://{HOST}:9443/inject"));
         let flags = [
             ["--kubeconfig", &text],
@@ -82,6 +86,28 @@ impl Cluster {
         ];
         cluster.roles.push(role(&cluster.own, state, "controller", flags.as_flattened())?);
         Ok(cluster)
+    }
+
+    /// Starts the injector, and tells the API server of it.
+    fn inject(&mut self, state: &State, stop: &Stop) -> anyhow::Result<()> {
+        let address = SocketAddr::new(HOST.parse().context("an address of loopback")?, 9444);
+        let file = state.path("injector.ca");
+        let flags = ["--listen", &address.to_string(), "--authority", &file.to_string_lossy()];
+        self.roles.push(role(&self.own, state, INJECTOR, &flags)?);
+        stop.until("the injector listens", STARTING, || {
+            self.alive()?;
+            Ok(file.exists())
+        })?;
+        let authority = std::fs::read_to_string(&file);
+        let authority = authority.with_context(|| format!("cannot read {}", file.display()))?;
+        self.apply(&injector::configuration(address, &authority)).map(drop)
+    }
+
+    /// What the injector says it gave to a pod.
+    pub(crate) fn injected(&self, pod: &Value) -> Option<String> {
+        let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
+        let injector = self.roles.iter().find(|role| role.name() == INJECTOR)?;
+        injector::given(&injector.said(), text("namespace"), text("name"))
     }
 
     /// By which kubectl finds the API server.
@@ -154,13 +180,12 @@ impl Cluster {
         Ok(listed.with_context(|| format!("listing {kind}"))?.items.iter().map(value).collect())
     }
 
-    /// Whether a pod that came now would be converted: asked by a dry run, which keeps nothing.
-    pub(crate) fn converts(&self) -> anyhow::Result<bool> {
+    /// A pod of the mesh as it would be if it came now: asked by a dry run, which keeps nothing.
+    pub(crate) fn tried(&self) -> anyhow::Result<Value> {
         let pod: DynamicObject = serde_json::from_value(bookinfo::trial()?).context("a pod is an object")?;
         let how = PostParams { dry_run: true, field_manager: Some(MANAGER.to_owned()) };
         let api = self.api("v1", "Pod", bookinfo::MESH);
-        let tried = self.ask("trying a pod by a dry run", api.create(&how, &pod))?;
-        Ok(tried["metadata"]["annotations"][STAMP_ANNOTATION].is_string())
+        self.ask("trying a pod by a dry run", api.create(&how, &pod))
     }
 
     /// Lets a pod go that its node has stopped.

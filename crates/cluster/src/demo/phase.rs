@@ -13,6 +13,8 @@ pub(crate) struct Phase {
     pub(crate) debt: u64,
     /// Whether this is said of what is wanted now.
     pub(crate) current: bool,
+    /// What is said of the injector, once it was looked for.
+    pub(crate) injector: Option<String>,
     /// What is said beside.
     message: String,
 }
@@ -22,14 +24,22 @@ impl Phase {
     pub(crate) fn of(mesh: &Value) -> Phase {
         let status = &mesh["status"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let conditions = status["conditions"].as_array().into_iter().flatten();
-        let ready = conditions.into_iter().find(|one| one["type"] == "Ready");
+        let condition = |wanted: &str| {
+            let mut conditions = status["conditions"].as_array().into_iter().flatten();
+            conditions.find(|one| one["type"] == wanted)
+        };
+        let injector = condition("InjectorSynced").filter(|one| one["status"] != "Unknown");
+        let injector = injector.map(|one| {
+            let [status, reason, message] = ["status", "reason", "message"].map(|field| text(&one[field]));
+            format!("InjectorSynced {status} ({reason}): {message}")
+        });
         Phase {
             phase: text(&status["phase"]),
             state: text(&status["state"]),
             debt: status["workloads"]["restartDebt"].as_u64().unwrap_or_default(),
             current: status["observedGeneration"] == mesh["metadata"]["generation"],
-            message: ready.map(|ready| text(&ready["message"])).unwrap_or_default(),
+            injector,
+            message: condition("Ready").map(|ready| text(&ready["message"])).unwrap_or_default(),
         }
     }
 
@@ -76,6 +86,12 @@ mod tests {
         check(owes.clone(), Some("Running (Serving): 1/1 nodes serve; 6 pods owe a restart"));
         owes["conditions"] = json!([{ "type": "Ready", "message": "6 pods wait for a restart" }]);
         check(owes, Some("Running (Serving): 6 pods wait for a restart"));
+        let synced = |status: &str| {
+            let reason = json!({ "type": "InjectorSynced", "status": status, "reason": "Converting", "message": "m" });
+            Phase::of(&json!({ "status": { "conditions": [reason] } })).injector
+        };
+        assert_eq!(synced("True").as_deref(), Some("InjectorSynced True (Converting): m"));
+        assert_eq!(synced("Unknown"), None);
         let of = |generation: u32| {
             Phase::of(&json!({ "metadata": { "generation": generation }, "status": status }))
         };

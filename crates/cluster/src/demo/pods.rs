@@ -108,12 +108,13 @@ pub(crate) fn names(members: &[&Member], endpoints: &[Value]) -> BTreeMap<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::injector;
     use crate::webhook::inject::{Operation, Request, admit};
     use crate::webhook::wishes::Wishes;
     use millrace_core::policy::{Reason, Verdict};
     use serde_json::json;
 
-    /// The pods of what is applied, admitted as the webhook admits them.
+    /// The pods of what is applied, admitted as the two webhooks admit them.
     fn eight() -> Vec<Member> {
         let wishes = Wishes { exclude_namespaces: vec![EXCLUDED.to_owned()], ..Wishes::default() };
         let objects = bookinfo::objects().unwrap().into_iter();
@@ -123,6 +124,7 @@ mod tests {
             pod["metadata"]["name"] = deployment["metadata"]["name"].clone();
             pod["metadata"]["namespace"] = namespace.clone();
             let namespace = namespace.as_str().unwrap();
+            let mut pod = injector::injected(&pod, namespace).unwrap();
             let answer = admit(&Request { operation: Operation::Create, namespace, object: &pod }, &wishes);
             json_patch::patch(&mut pod, &answer.patch).unwrap();
             member(&pod).unwrap()

@@ -4,6 +4,7 @@
 
 use crate::demo::app;
 use crate::demo::chain;
+use crate::demo::injector;
 use crate::demo::pods::Part;
 use crate::demo::process::Privileges;
 use crate::demo::report;
@@ -97,6 +98,8 @@ fn evidence(world: &World, at: usize, mesh: By, found: &Found, ledger: &Ledger) 
         part,
         wanted,
         by: live.by,
+        injected: world.cluster.injected(&live.object),
+        admitted: injector::privileges(&live.object),
         decided,
         done,
         v6: world.v6,

@@ -40,6 +40,7 @@ pub(crate) fn pod(about: &About<'_>, evidence: &Evidence, faults: &[String]) -> 
     };
     line("image", &image(member));
     line("decision", &decision(&member.decision));
+    line("admission", &admission(evidence));
     line("mechanism", &mechanism(about, evidence));
     line("rules", &rules(evidence));
     if member.part == Part::Outside {
@@ -117,6 +118,16 @@ fn decision(decision: &Decision) -> String {
     match decision.verdict {
         Verdict::Redirect => format!("redirect: all {} conditions hold{basis}", decision.conditions.len()),
         Verdict::Skip(reason) => format!("skip, {reason}: {}{basis}", reason.sentence()),
+    }
+}
+
+/// What the injector gave to a pod, and what our webhook made of that.
+fn admission(evidence: &Evidence) -> String {
+    let admitted = &evidence.admitted;
+    match &evidence.injected {
+        None => format!("no sidecar by the injector; {admitted}"),
+        Some(given) if given == admitted => format!("the injector gave it {given}, which stays"),
+        Some(given) => format!("the injector gave it {given}; our webhook made that {admitted}"),
     }
 }
 
@@ -259,6 +270,8 @@ mod tests {
             part: Part::Mesh,
             wanted: By::Chain,
             by: By::Chain,
+            injected: Some("istio-init with NET_ADMIN and NET_RAW".to_owned()),
+            admitted: verdict::UNPRIVILEGED.to_owned(),
             decided: "redirected".to_owned(),
             done: "redirected".to_owned(),
             v6: true,
@@ -303,6 +316,7 @@ mod tests {
         let expected = [
             "default/reviews-v2  10.88.7.5\n",
             "redirect: all 11 conditions hold",
+            "the injector gave it istio-init with NET_ADMIN and NET_RAW; our webhook made",
             "CNI, backend iptables, settled by its stamp; ADD took 1.5 ms (bridge 20.0 ms)",
             "8 (v4 4, v6 4) by rules = by Envoy = by the programs; 2 before, subtracted",
             "6 (v4 3, v6 3) by rules = by Envoy = by the programs; none before",

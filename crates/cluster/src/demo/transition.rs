@@ -4,6 +4,7 @@
 //! While pods are restarted, requests go on, and each start is looked at. Nothing here changes a pod.
 
 use crate::demo::bookinfo::{self, EXCLUDED};
+use crate::demo::injector;
 use crate::demo::kubelet::Kubelet;
 use crate::demo::node;
 use crate::demo::proof::{self, Proof};
@@ -12,7 +13,9 @@ use crate::demo::verdict::By;
 use crate::demo::world;
 use crate::demo::{chain, find};
 use anyhow::Context;
+use millrace_core::stamp::STAMP_ANNOTATION;
 use millrace_host::netns::NetNs;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// How long one step may take; seconds when nothing else runs.
@@ -32,6 +35,7 @@ pub(crate) fn all(kubelet: &mut Kubelet<'_>, there_and_back: bool) -> anyhow::Re
         .tale
         .line("node", &format!("a network namespace and a root of its own, {ranges}; {file}: bridge"))?;
     switch(kubelet, &["disable"], "Disabled", "Absent")?;
+    injects(kubelet)?;
     on(kubelet, &["enable", "--exclude", EXCLUDED])?;
     apply(kubelet)?;
     let first = prove(kubelet, By::Chain)?;
@@ -101,18 +105,29 @@ fn command(kubelet: &mut Kubelet<'_>, words: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Tells what the injector does where nobody of ours does anything.
+fn injects(kubelet: &mut Kubelet<'_>) -> anyhow::Result<()> {
+    let [label, enabled] = injector::ENABLED;
+    let gets = injector::privileges(&kubelet.world.cluster.tried()?);
+    let words =
+        format!("webhook {}, for namespaces with {label}={enabled}: a pod gets {gets}, says a dry run", injector::NAME);
+    Ok(kubelet.tale.line("injector", &words)?)
+}
+
 /// Waits until the webhook does what the state says: it asks for the MeshCNI now and then.
 fn webhook(kubelet: &mut Kubelet<'_>, converts: bool) -> anyhow::Result<()> {
-    let mut asked: Option<Instant> = None;
+    let (mut asked, mut tried) = (None::<Instant>, Value::Null);
     kubelet.until("the webhook has heard", PATIENCE, |kubelet| {
         if asked.is_some_and(|last| last.elapsed() < ASK) {
             return Ok(false);
         }
         asked = Some(Instant::now());
-        Ok(kubelet.world.cluster.converts()? == converts)
+        tried = kubelet.world.cluster.tried()?;
+        Ok(tried["metadata"]["annotations"][STAMP_ANNOTATION].is_string() == converts)
     })?;
-    let words = if converts { "turns istio-init into validation" } else { "leaves istio-init where it is" };
-    kubelet.tale.line("webhook", &format!("{words}, says a dry run"))?;
+    let does = if converts { "turns istio-init into validation" } else { "leaves istio-init where it is" };
+    let words = format!("{does}: a pod gets {}, says a dry run", injector::privileges(&tried));
+    kubelet.tale.line("webhook", &words)?;
     Ok(())
 }
 

@@ -41,6 +41,10 @@ pub(crate) struct Evidence {
     pub(crate) wanted: By,
     /// Who did.
     pub(crate) by: By,
+    /// What the injector says it gave to it, by its init containers.
+    pub(crate) injected: Option<String>,
+    /// The init containers that it has, each with the capabilities that it asks for.
+    pub(crate) admitted: String,
     /// What admission decided, as the name of a reason or `redirect`.
     pub(crate) decided: String,
     /// What the plugin says it did, in the same words.
@@ -74,6 +78,8 @@ pub(crate) struct Witnesses {
     pub(crate) programs: Counts,
 }
 
+/// What is left of the injector's init container where the node's chain redirects.
+pub(crate) const UNPRIVILEGED: &str = "istio-validation without capabilities";
 /// The sources of the hop from proxy to program.
 const PROXY_SOURCES: [&str; 2] = ["127.0.0.6", "::6"];
 
@@ -83,6 +89,7 @@ pub(crate) fn faults(evidence: &Evidence) -> Vec<String> {
     if evidence.by != evidence.wanted {
         faults.push(format!("it should be redirected by {}, and was by {}", evidence.wanted, evidence.by));
     }
+    faults.extend(misadmitted(evidence));
     if evidence.decided != evidence.done {
         faults.push(format!("admission decided {}, the plugin did {}", evidence.decided, evidence.done));
     }
@@ -105,6 +112,23 @@ pub(crate) fn faults(evidence: &Evidence) -> Vec<String> {
         Part::Outside => outside(evidence, &mut faults),
     }
     faults
+}
+
+/// What admission should have made of the privilege that the injector gave to it, and did not.
+fn misadmitted(evidence: &Evidence) -> Option<String> {
+    let admitted = &evidence.admitted;
+    match (&evidence.injected, evidence.wanted) {
+        (None, By::Nobody) => None,
+        (None, _) => Some("no injector says that it gave it a sidecar".to_owned()),
+        (Some(given), By::Nobody) => Some(format!("it is outside the mesh, and the injector gave it {given}")),
+        (Some(given), By::Chain) if admitted != UNPRIVILEGED => {
+            Some(format!("of the injector's {given} there should be {UNPRIVILEGED}, and is {admitted}"))
+        }
+        (Some(given), By::Itself) if given != admitted => {
+            Some(format!("the injector gave it {given}, and it has {admitted}"))
+        }
+        _ => None,
+    }
 }
 
 fn witnessed(evidence: &Evidence, faults: &mut Vec<String>) {
@@ -161,6 +185,8 @@ mod tests {
             part: Part::Mesh,
             wanted: By::Chain,
             by: By::Chain,
+            injected: Some("istio-init with NET_ADMIN".to_owned()),
+            admitted: UNPRIVILEGED.to_owned(),
             decided: "redirect".to_owned(),
             done: "redirect".to_owned(),
             v6: true,
@@ -185,6 +211,8 @@ mod tests {
             part: Part::Outside,
             wanted: By::Nobody,
             by: By::Nobody,
+            injected: None,
+            admitted: "no init container".to_owned(),
             planned: 0,
             live: 0,
             peers: addresses(&["10.88.7.1", "10.88.7.2"]),
@@ -204,6 +232,8 @@ mod tests {
     #[test]
     fn a_pod_of_the_mesh_fails_by_each_of_its_proofs() {
         check(meshed(), |pod| pod.by = By::Itself, "by the node's chain, and was by its own istio-init");
+        check(meshed(), |pod| pod.injected = None, "no injector says");
+        check(meshed(), |pod| pod.admitted = "istio-init with NET_ADMIN".to_owned(), "and is istio-init with");
         check(meshed(), |pod| pod.done = "NotInjected".to_owned(), "the plugin did NotInjected");
         check(meshed(), |pod| pod.drift = Some("a rule is missing".to_owned()), "a rule is missing");
         check(meshed(), |pod| pod.processes[0].bounding = 1 << 12, "envoy (uid 1337) runs with privilege");
@@ -232,7 +262,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_redirects_itself_keeps_what_the_injector_gave() {
+        let given = "istio-init with NET_ADMIN".to_owned();
+        let good =
+            Evidence { part: Part::Excluded, wanted: By::Itself, by: By::Itself, admitted: given, ..meshed() };
+        check(good, |pod| pod.admitted = UNPRIVILEGED.to_owned(), "and it has istio-validation");
+    }
+
+    #[test]
     fn a_pod_outside_fails_if_it_is_touched() {
+        check(visitor(), |pod| pod.injected = Some("x".to_owned()), "the injector gave it x");
         check(visitor(), |pod| pod.live = 1, "outside the mesh and has 1 rules");
         check(visitor(), |pod| pod.peers = addresses(&["127.0.0.6"]), "not as [127.0.0.6]");
         check(visitor(), |pod| pod.peers.clear(), "not as []");

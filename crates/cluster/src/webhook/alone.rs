@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_rustls::rustls::sign::CertifiedKey;
 
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Webhook, out: &mut impl Write) -> Result<()> {
 
 async fn live(args: &Webhook, metrics: Metrics) -> Result<()> {
     let store = Store { folder: args.certs.clone(), names: args.name.clone() };
-    let mut certs = store.renewed(None, now())?;
+    let mut certs = store.renewed(None, make::now())?;
     let (wishes, served) =
         (watch::Sender::new(wishes(args.wishes.as_deref())?), watch::Sender::new(make::served(&certs)?));
     let listener = http::bind("--listen", args.listen)?;
@@ -75,7 +75,7 @@ fn follow(args: &Webhook, known: &watch::Sender<Wishes>) {
 }
 
 fn renew(store: &Store, certs: &mut Certs, served: &watch::Sender<Arc<CertifiedKey>>) -> Result<()> {
-    let next = store.renewed(Some(certs), now())?;
+    let next = store.renewed(Some(certs), make::now())?;
     if next != *certs {
         served.send_replace(make::served(&next)?);
         *certs = next;
@@ -88,11 +88,6 @@ fn wishes(file: Option<&Path>) -> Result<Wishes> {
     let read = || format!("read the wishes in {}", file.display());
     let text = std::fs::read_to_string(file).with_context(read)?;
     serde_saphyr::from_str(&text).with_context(read)
-}
-
-fn now() -> u64 {
-    // A clock before 1970 finds every certificate to be of the future, and makes others.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Where certificates are kept: in one file, as the data of a Secret.

@@ -16,7 +16,7 @@ const KIND: &str = "AdmissionReview";
 
 /// Why a review cannot be answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// It is not JSON, or not of the right shape.
     Malformed(String),
     /// It is something else.
@@ -53,17 +53,19 @@ struct Review {
 /// What is asked.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Asked {
-    pub(super) uid: String,
+pub(crate) struct Asked {
+    pub(crate) uid: String,
     #[serde(default)]
     pub(super) kind: Value,
     #[serde(default)]
     sub_resource: String,
     #[serde(default)]
-    namespace: String,
+    pub(crate) namespace: String,
     pub(super) operation: String,
     #[serde(default)]
-    pub(super) object: Value,
+    pub(crate) dry_run: bool,
+    #[serde(default)]
+    pub(crate) object: Value,
     #[serde(default)]
     pub(super) old_object: Value,
 }
@@ -77,7 +79,7 @@ pub(super) fn answer(body: &[u8], wishes: &Wishes) -> Result<(Value, Outcome), E
 }
 
 /// Reads a review.
-pub(super) fn read(body: &[u8]) -> Result<Asked, Error> {
+pub(crate) fn read(body: &[u8]) -> Result<Asked, Error> {
     let review: Review = serde_json::from_slice(body).map_err(|error| Error::Malformed(error.to_string()))?;
     if review.api_version != VERSION || review.kind != KIND {
         return Err(Error::Version(format!("{} {}", review.api_version, review.kind)));
@@ -108,7 +110,8 @@ fn of_pod(asked: &Asked, wishes: &Wishes) -> Answer {
     admit(&Request { operation, namespace: &asked.namespace, object: &asked.object }, wishes)
 }
 
-fn written(uid: &str, answer: &Answer) -> Value {
+/// A review with an answer.
+pub(crate) fn written(uid: &str, answer: &Answer) -> Value {
     let mut response = json!({ "uid": uid, "allowed": answer.refusal.is_none() });
     if let Some(refusal) = &answer.refusal {
         let message = format!("millrace: {refusal}");

@@ -18,14 +18,14 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::server::TlsStream;
 
 /// A listener whose connections are encrypted.
-pub(super) struct TlsListener {
+pub(crate) struct TlsListener {
     listener: TcpListener,
     acceptor: TlsAcceptor,
 }
 
 impl TlsListener {
     /// Serves whatever certificate `served` holds when a connection begins. Those that are open keep theirs.
-    pub(super) fn new(listener: TcpListener, served: watch::Receiver<Arc<CertifiedKey>>) -> TlsListener {
+    pub(crate) fn new(listener: TcpListener, served: watch::Receiver<Arc<CertifiedKey>>) -> TlsListener {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("ring knows the protocol's versions")
@@ -54,7 +54,7 @@ impl ResolvesServerCert for Served {
 }
 
 /// A connection, which shakes hands when it is first read from.
-pub(super) enum Connection {
+pub(crate) enum Connection {
     Greeting(Box<tokio_rustls::Accept<TcpStream>>),
     Open(Box<TlsStream<TcpStream>>),
     /// The client did not want to, or not with what we have.

@@ -1,6 +1,7 @@
 //! Webhooks: asked in their order, asked again when others changed the object after them, and obeyed.
 
 use crate::asked::{json, namespace, own, refused, servers};
+use millrace_rig::embedded::Server;
 use k8s_openapi::ByteString;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
@@ -95,6 +96,9 @@ async fn converse(acceptor: TlsAcceptor, stream: tokio::net::TcpStream, asked: A
         .lock()
         .expect("nobody panics with it")
         .push(format!("{path} {}", review["request"]["operation"].as_str().expect("it is well-formed")));
+    if path == "/silent" {
+        return std::future::pending().await;
+    }
     let answer = answer(&path, &review["request"]).to_string();
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
@@ -104,26 +108,65 @@ async fn converse(acceptor: TlsAcceptor, stream: tokio::net::TcpStream, asked: A
     let _ = stream.shutdown().await;
 }
 
-/// `/add/x` counts in the annotation x how often it was asked; `/deny` denies.
+/// `/add/x` counts in the annotation x how often it was asked; `/saw` notes in one what it saw of the last container;
+/// `/container` adds one; `/image` gives images; `/deny` denies; `/broken` answers something else.
 fn answer(path: &str, request: &Value) -> Value {
     let mut response = json!({"uid": request["uid"], "allowed": path != "/deny"});
-    if let Some(name) = path.strip_prefix("/add/") {
-        let annotations = &request["object"]["metadata"]["annotations"];
-        let count = annotations[name].as_str().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0) + 1;
-        let mut patch = Vec::new();
-        if annotations.is_null() {
-            patch.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+    let object = &request["object"];
+    let containers = object["spec"]["containers"].as_array().map_or(&[][..], Vec::as_slice);
+    let patch = match path {
+        "/deny" => {
+            response["status"] = json!({"message": "not here", "code": 403, "reason": "Forbidden"});
+            return reviewed(response);
         }
-        let path = format!("/metadata/annotations/{name}");
-        patch.push(json!({"op": "add", "path": path, "value": count.to_string()}));
-        response["patch"] = serde_json::to_value(ByteString(json!(patch).to_string().into_bytes()))
-            .expect("it is well-formed");
-        response["patchType"] = "JSONPatch".into();
-        response["warnings"] = json!(["take care"]);
-    } else if path == "/deny" {
-        response["status"] = json!({"message": "not here", "code": 403, "reason": "Forbidden"});
-    }
+        "/broken" => return reviewed(json!({"uid": "another", "allowed": true})),
+        "/container" => vec![json!({"op": "add", "path": "/spec/containers/-", "value": {"name": "side"}})],
+        "/image" => (0..containers.len())
+            .map(|at| json!({"op": "add", "path": format!("/spec/containers/{at}/image"), "value": "i"}))
+            .collect(),
+        "/saw" => {
+            let last = containers.last().map(|last| last["terminationMessagePath"].as_str().unwrap_or("nothing"));
+            annotate(object, "saw", last.unwrap_or("no container"))
+        }
+        _ => {
+            let name = path.trim_start_matches("/add/");
+            let held = object["metadata"]["annotations"][name].as_str();
+            let count = held.and_then(|count| count.parse::<u32>().ok()).unwrap_or(0) + 1;
+            response["warnings"] = json!(["take care"]);
+            annotate(object, name, &count.to_string())
+        }
+    };
+    let patch = ByteString(json!(patch).to_string().into_bytes());
+    response["patch"] = serde_json::to_value(patch).expect("it is well-formed");
+    response["patchType"] = "JSONPatch".into();
+    reviewed(response)
+}
+
+fn reviewed(response: Value) -> Value {
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+}
+
+fn annotate(object: &Value, name: &str, value: &str) -> Vec<Value> {
+    let mut patch = Vec::new();
+    if object["metadata"]["annotations"].is_null() {
+        patch.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+    }
+    patch.push(json!({"op": "add", "path": format!("/metadata/annotations/{name}"), "value": value}));
+    patch
+}
+
+/// How a request is made that is retried until a server that learns of webhooks by a watch of its own has learned.
+const CREATE: [&str; 4] = ["create", "--validate=false", "-f", "-"];
+
+/// Waits until creating the object, as a dry run, says `word`.
+fn until_told(server: &Server, object: &Value, word: &str) {
+    let dry_run: Vec<&str> = CREATE.iter().copied().chain(["--dry-run=server", "-o", "json"]).collect();
+    millrace_rig::wait::until(&format!("{word} is told"), std::time::Duration::from_secs(60), || {
+        let output = server.kubectl(&dry_run, &object.to_string());
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        let said = said.concat();
+        if said.contains(word) { Ok(()) } else { Err(said) }
+    });
 }
 
 #[test]
@@ -204,5 +247,121 @@ fn a_webhook_that_fails_fails_the_request_unless_it_may() {
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "A", "namespace": namespace}});
         assert!(refused(&server, &create, &strange).contains("Invalid"));
         server.done(&["delete", kind, &name], "");
+    }
+}
+
+/// A pod with one container, which has no image.
+fn pod(namespace: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod",
+           "metadata": {"name": own("p"), "namespace": namespace, "labels": {"test": namespace}},
+           "spec": {"containers": [{"name": "c"}]}})
+}
+
+const MUTATING: &str = "MutatingWebhookConfiguration";
+
+#[test]
+fn what_one_adds_is_complete_for_the_next_and_judged_after_the_last() {
+    for server in servers("apiserver::what_one_adds_is_complete_for_the_next_and_judged_after_the_last") {
+        let (hooks, namespace) = (Hooks::start(), namespace(&server));
+        let said = refused(&server, &CREATE, &pod(&namespace));
+        assert!(said.contains("spec.containers[0].image: Required value"), "{}: {said}", server.name());
+        let stem = own("whole");
+        let names = ["-a", "-b", "-c"].map(|end| format!("{stem}{end}"));
+        for (name, path) in names.iter().zip(["/container", "/image", "/saw"]) {
+            json(&server, &CREATE, &hooks.configuration(MUTATING, name, path, &namespace, "pods"));
+        }
+        until_told(&server, &pod(&namespace), "\"saw\"");
+        let made = json(&server, &CREATE, &pod(&namespace));
+        let containers = made["spec"]["containers"].as_array().expect("a pod has containers");
+        let images: Vec<&Value> = containers.iter().map(|container| &container["image"]).collect();
+        assert_eq!(images, ["i", "i"], "{}", server.name());
+        assert_eq!(made["metadata"]["annotations"]["saw"], "/dev/termination-log", "{}", server.name());
+        names.iter().for_each(|name| drop(server.done(&["delete", MUTATING, name], "")));
+    }
+}
+
+#[test]
+fn one_that_fails_and_may_is_asked_again_as_well() {
+    for server in servers("apiserver::one_that_fails_and_may_is_asked_again_as_well") {
+        let (hooks, namespace) = (Hooks::start(), namespace(&server));
+        let stem = own("again");
+        let [first, second] = ["-a", "-b"].map(|end| format!("{stem}{end}"));
+        let mut broken = hooks.configuration(MUTATING, &first, "/broken", &namespace, "configmaps");
+        broken["webhooks"][0]["failurePolicy"] = "Ignore".into();
+        let mut once = hooks.configuration(MUTATING, &second, "/add/b", &namespace, "configmaps");
+        once["webhooks"][0]["reinvocationPolicy"] = "Never".into();
+        json(&server, &CREATE, &broken);
+        json(&server, &CREATE, &once);
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
+                         "metadata": {"name": own("m"), "namespace": namespace, "labels": {"test": namespace}}});
+        until_told(&server, &map, "\"b\": \"1\"");
+        hooks.asked.lock().unwrap().clear();
+        let made = json(&server, &CREATE, &map);
+        let asked = hooks.asked.lock().unwrap().join(", ");
+        assert_eq!(asked, "/broken CREATE, /add/b CREATE, /broken CREATE", "{}", server.name());
+        assert_eq!(made["metadata"]["annotations"]["b"], "1", "{}", server.name());
+        [first, second].iter().for_each(|name| drop(server.done(&["delete", MUTATING, name], "")));
+    }
+}
+
+#[test]
+fn a_silent_one_is_waited_for_as_long_as_it_says() {
+    for server in servers("apiserver::a_silent_one_is_waited_for_as_long_as_it_says") {
+        let (hooks, namespace) = (Hooks::start(), namespace(&server));
+        let name = own("silent");
+        let mut silent = hooks.configuration(MUTATING, &name, "/silent", &namespace, "configmaps");
+        silent["webhooks"][0]["timeoutSeconds"] = 1.into();
+        json(&server, &CREATE, &silent);
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
+                         "metadata": {"name": own("m"), "namespace": namespace, "labels": {"test": namespace}}});
+        until_told(&server, &map, "context deadline exceeded");
+        server.done(&["delete", MUTATING, &name], "");
+    }
+}
+
+#[test]
+fn one_is_asked_about_the_namespaces_that_it_selects() {
+    for server in servers("apiserver::one_is_asked_about_the_namespaces_that_it_selects") {
+        let hooks = Hooks::start();
+        let [inside, outside] = [namespace(&server), namespace(&server)];
+        server.done(&["label", "namespace", &inside, &format!("inject={inside}")], "");
+        let (validating, name) = ("ValidatingWebhookConfiguration", own("where"));
+        let mut config = hooks.configuration(validating, &name, "/deny", &inside, "configmaps");
+        let hook = config["webhooks"][0].as_object_mut().expect("a webhook is a map");
+        hook.shift_remove("objectSelector");
+        hook.insert("namespaceSelector".to_owned(), json!({"matchLabels": {"inject": inside}}));
+        json(&server, &CREATE, &config);
+        let map = |namespace: &str| {
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": own("m"), "namespace": namespace}})
+        };
+        until_told(&server, &map(&inside), "not here");
+        json(&server, &CREATE, &map(&outside));
+        server.done(&["delete", validating, &name], "");
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_asked_is_refused() {
+    let hooks = Hooks::start();
+    let expressed = |operator: &str, values: Value| {
+        json!({"objectSelector": {"matchExpressions": [{"key": "a", "operator": operator, "values": values}]}})
+    };
+    for server in servers("apiserver::a_configuration_that_cannot_be_asked_is_refused") {
+        for (change, expected) in [
+            (json!({"failurePolicy": "Maybe"}), "webhooks[0].failurePolicy: Unsupported value: \"Maybe\""),
+            (json!({"matchPolicy": "Near"}), "webhooks[0].matchPolicy: Unsupported value: \"Near\""),
+            (json!({"reinvocationPolicy": "Often"}), "webhooks[0].reinvocationPolicy: Unsupported value"),
+            (json!({"timeoutSeconds": 31}), "the timeout value must be between 1 and 30 seconds"),
+            (json!({"clientConfig": {"url": "http://h/"}}), "'https' is the only allowed URL scheme"),
+            (expressed("Near", json!([])), "matchExpressions[0].operator: Invalid value: \"Near\""),
+            (expressed("In", json!([])), "matchExpressions[0].values: Required value"),
+            (expressed("Exists", json!(["b"])), "matchExpressions[0].values: Forbidden"),
+        ] {
+            let mut config = hooks.configuration(MUTATING, &own("wrong"), "/x", "none", "pods");
+            let hook = config["webhooks"][0].as_object_mut().expect("a webhook is a map");
+            hook.extend(change.as_object().expect("a map").clone());
+            let said = refused(&server, &CREATE, &config);
+            assert!(said.contains(expected), "{}: {said}", server.name());
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 use super::Operation;
 use super::choose::Subject;
+use crate::apiserver::draft;
 use crate::apiserver::refusal::Refusal;
+use crate::apiserver::registry::Kind;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
@@ -72,11 +74,7 @@ pub(super) fn allowed(hook: &str, response: Value, warnings: &mut Vec<String>) -
 /// The object as the response changes it.
 pub(super) fn patched(hook: &str, response: &Value, object: &Value) -> Result<Option<Value>, Refusal> {
     let Some(encoded) = response.get("patch").filter(|patch| !patch.is_null()) else { return Ok(None) };
-    let failed = |cause: String| {
-        let words =
-            format!("Internal error occurred: the patch of webhook \"{hook}\" cannot be applied: {cause}");
-        Refusal::new(500, "InternalError", words)
-    };
+    let failed = |cause: String| inapplicable(hook, &cause);
     if response["patchType"] != "JSONPatch" {
         return Err(failed("patchType is not JSONPatch".to_owned()));
     }
@@ -87,6 +85,17 @@ pub(super) fn patched(hook: &str, response: &Value, object: &Value) -> Result<Op
     let mut new = object.clone();
     json_patch::patch(&mut new, &patch).map_err(|cause| failed(cause.to_string()))?;
     Ok(Some(new))
+}
+
+/// The patched object as its kind is kept: what it has not is dropped without a word, as nobody wrote that.
+pub(super) fn completed(hook: &str, kind: &Kind, object: Value) -> Result<Value, Refusal> {
+    draft::complete(kind, object, &mut Vec::new()).map_err(|cause| inapplicable(hook, &cause))
+}
+
+fn inapplicable(hook: &str, cause: &str) -> Refusal {
+    let words =
+        format!("Internal error occurred: the patch of webhook \"{hook}\" cannot be applied: {cause}");
+    Refusal::new(500, "InternalError", words)
 }
 
 #[cfg(test)]

@@ -12,20 +12,23 @@ use serde_json::{Map, Value};
 /// What the writer of a status may change beside it, for the built-in kinds.
 const BESIDE_STATUS: [&str; 3] = ["labels", "annotations", "finalizers"];
 
-/// Makes the draft what is to be written; it may be called again after somebody changed `new`. Whether it changes anything.
+/// Makes the draft what is to be written, and judges it. Whether it changes anything.
 pub(crate) fn settle(asked: &Asked, draft: &mut Draft) -> Result<bool, Refusal> {
+    prepare(asked, draft)?;
+    judge(asked, draft)
+}
+
+/// Brings the draft into the form in which it is admitted and written; again, after somebody changed `new`.
+pub(crate) fn prepare(asked: &Asked, draft: &mut Draft) -> Result<(), Refusal> {
     let kind = &asked.served.kind;
     let mut dropped = Vec::new();
-    draft.new = read(kind, std::mem::take(&mut draft.new), &mut dropped).map_err(|cause| {
+    draft.new = complete(kind, std::mem::take(&mut draft.new), &mut dropped).map_err(|cause| {
         let (kind, version) = (&kind.kind, &asked.served.version);
         Refusal::bad_request(format!(
             "{kind} in version \"{version}\" cannot be handled as a {kind}: {cause}"
         ))
     })?;
     unknown(asked, &dropped, &mut draft.warnings)?;
-    if !kind.is_custom() {
-        defaults::fill(&kind.kind, &mut draft.new);
-    }
     separate(asked, draft);
     for warning in rules::warnings(kind, &draft.new) {
         if !draft.warnings.contains(&warning) {
@@ -41,6 +44,21 @@ pub(crate) fn settle(asked: &Asked, draft: &mut Draft) -> Result<bool, Refusal> 
         generation(kind, &draft.before, &mut draft.new);
     }
     apply::note(&draft.base, &mut draft.new, &kind.shape, asked.manager(&now, &version));
+    Ok(())
+}
+
+/// An object read through its model, with what it leaves out; what the model has not is named in `dropped`.
+pub(crate) fn complete(kind: &Kind, object: Value, dropped: &mut Vec<String>) -> Result<Value, String> {
+    let mut object = read(kind, object, dropped)?;
+    if !kind.is_custom() {
+        defaults::fill(&kind.kind, &mut object);
+    }
+    Ok(object)
+}
+
+/// Refuses what is wrong with the draft. Whether it changes anything.
+pub(crate) fn judge(asked: &Asked, draft: &Draft) -> Result<bool, Refusal> {
+    let kind = &asked.served.kind;
     let faults = rules::faults(kind, &draft.new, (!draft.before.is_null()).then_some(&draft.before));
     if !faults.is_empty() {
         let name = draft.new["metadata"]["name"].as_str().unwrap_or_default();

@@ -10,20 +10,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Server {
-    /// Settles a draft with what webhooks make of it. Whether it changes anything.
+    /// Settles a draft with what webhooks make of it. Whether it changes anything. Nothing is judged before those that change
+    /// it have seen it: one may add what is missing.
     pub(super) async fn admit(&self, asked: &Asked, draft: &mut Draft) -> Result<bool, Refusal> {
-        let changes = draft::settle(asked, draft)?;
+        draft::prepare(asked, draft)?;
         let hooks = self.hooks();
         if hooks.iter().all(Vec::is_empty) {
-            return Ok(changes);
+            return draft::judge(asked, draft);
         }
         let operation = if draft.old.is_some() { Operation::Update } else { Operation::Create };
         let resolve = |namespace: &str, name: &str, port: u16| self.resolved(namespace, name, port);
         let configured = self.configured(asked, &hooks, &resolve);
-        let mut changes = changes;
         if self.admission.mutate(&configured, asked, operation, draft).await? {
-            changes = draft::settle(asked, draft)?;
+            draft::prepare(asked, draft)?;
         }
+        let changes = draft::judge(asked, draft)?;
         let objects = (&draft.before, &draft.new);
         self.admission.validate(&configured, asked, operation, objects, &mut draft.warnings).await?;
         Ok(changes)

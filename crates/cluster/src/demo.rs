@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Demo, out: &mut impl Write) -> anyhow::Result<Outcome> 
         tale.line("swept", &format!("what an earlier demo left: {left}"))?;
     }
     let world = World::build(state, stop, tools)?;
-    tale.line("cluster", "an API server in memory listens, and a controller stands by")?;
+    tale.line("cluster", "an API server in memory listens, an injector serves, and a controller stands by")?;
     let mut kubelet = Kubelet::register(world, tale)?;
     let verified = transition::all(&mut kubelet, !args.keep)?;
     let all = kubelet.world.pods.len();

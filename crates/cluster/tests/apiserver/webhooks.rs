@@ -268,7 +268,9 @@ fn what_one_adds_is_complete_for_the_next_and_judged_after_the_last() {
         let stem = own("whole");
         let names = ["-a", "-b", "-c"].map(|end| format!("{stem}{end}"));
         for (name, path) in names.iter().zip(["/container", "/image", "/saw"]) {
-            json(&server, &CREATE, &hooks.configuration(MUTATING, name, path, &namespace, "pods"));
+            let mut config = hooks.configuration(MUTATING, name, path, &namespace, "pods");
+            config["webhooks"][0]["reinvocationPolicy"] = "Never".into();
+            json(&server, &CREATE, &config);
         }
         until_told(&server, &pod(&namespace), "\"saw\"");
         let made = json(&server, &CREATE, &pod(&namespace));

@@ -95,7 +95,8 @@ impl<'a> Kubelet<'a> {
                 if let Some(words) = phase.told().filter(|words| Some(words) != self.phase.told().as_ref()) {
                     self.tale.line("phase", &words)?;
                 }
-                if let Some(words) = phase.injector.as_ref().filter(|_| phase.injector != self.phase.injector) {
+                if let Some(words) = phase.injector.as_ref().filter(|_| phase.injector != self.phase.injector)
+                {
                     self.tale.line("injector", words)?;
                 }
                 self.phase = phase;

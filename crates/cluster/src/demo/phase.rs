@@ -87,7 +87,8 @@ mod tests {
         owes["conditions"] = json!([{ "type": "Ready", "message": "6 pods wait for a restart" }]);
         check(owes, Some("Running (Serving): 6 pods wait for a restart"));
         let synced = |status: &str| {
-            let reason = json!({ "type": "InjectorSynced", "status": status, "reason": "Converting", "message": "m" });
+            let reason =
+                json!({ "type": "InjectorSynced", "status": status, "reason": "Converting", "message": "m" });
             Phase::of(&json!({ "status": { "conditions": [reason] } })).injector
         };
         assert_eq!(synced("True").as_deref(), Some("InjectorSynced True (Converting): m"));

@@ -109,8 +109,10 @@ fn command(kubelet: &mut Kubelet<'_>, words: &[&str]) -> anyhow::Result<()> {
 fn injects(kubelet: &mut Kubelet<'_>) -> anyhow::Result<()> {
     let [label, enabled] = injector::ENABLED;
     let gets = injector::privileges(&kubelet.world.cluster.tried()?);
-    let words =
-        format!("webhook {}, for namespaces with {label}={enabled}: a pod gets {gets}, says a dry run", injector::NAME);
+    let words = format!(
+        "webhook {}, for namespaces with {label}={enabled}: a pod gets {gets}, says a dry run",
+        injector::NAME
+    );
     Ok(kubelet.tale.line("injector", &words)?)
 }
 

@@ -120,7 +120,9 @@ fn misadmitted(evidence: &Evidence) -> Option<String> {
     match (&evidence.injected, evidence.wanted) {
         (None, By::Nobody) => None,
         (None, _) => Some("no injector says that it gave it a sidecar".to_owned()),
-        (Some(given), By::Nobody) => Some(format!("it is outside the mesh, and the injector gave it {given}")),
+        (Some(given), By::Nobody) => {
+            Some(format!("it is outside the mesh, and the injector gave it {given}"))
+        }
         (Some(given), By::Chain) if admitted != UNPRIVILEGED => {
             Some(format!("of the injector's {given} there should be {UNPRIVILEGED}, and is {admitted}"))
         }
@@ -233,7 +235,11 @@ mod tests {
     fn a_pod_of_the_mesh_fails_by_each_of_its_proofs() {
         check(meshed(), |pod| pod.by = By::Itself, "by the node's chain, and was by its own istio-init");
         check(meshed(), |pod| pod.injected = None, "no injector says");
-        check(meshed(), |pod| pod.admitted = "istio-init with NET_ADMIN".to_owned(), "and is istio-init with");
+        check(
+            meshed(),
+            |pod| pod.admitted = "istio-init with NET_ADMIN".to_owned(),
+            "and is istio-init with",
+        );
         check(meshed(), |pod| pod.done = "NotInjected".to_owned(), "the plugin did NotInjected");
         check(meshed(), |pod| pod.drift = Some("a rule is missing".to_owned()), "a rule is missing");
         check(meshed(), |pod| pod.processes[0].bounding = 1 << 12, "envoy (uid 1337) runs with privilege");
@@ -264,8 +270,13 @@ mod tests {
     #[test]
     fn a_pod_that_redirects_itself_keeps_what_the_injector_gave() {
         let given = "istio-init with NET_ADMIN".to_owned();
-        let good =
-            Evidence { part: Part::Excluded, wanted: By::Itself, by: By::Itself, admitted: given, ..meshed() };
+        let good = Evidence {
+            part: Part::Excluded,
+            wanted: By::Itself,
+            by: By::Itself,
+            admitted: given,
+            ..meshed()
+        };
         check(good, |pod| pod.admitted = UNPRIVILEGED.to_owned(), "and it has istio-validation");
     }
 

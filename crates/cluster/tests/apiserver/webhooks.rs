@@ -1,8 +1,8 @@
 //! Webhooks: asked in their order, asked again when others changed the object after them, and obeyed.
 
 use crate::asked::{json, namespace, own, refused, servers};
-use millrace_rig::embedded::Server;
 use k8s_openapi::ByteString;
+use millrace_rig::embedded::Server;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -125,7 +125,8 @@ fn answer(path: &str, request: &Value) -> Value {
             .map(|at| json!({"op": "add", "path": format!("/spec/containers/{at}/image"), "value": "i"}))
             .collect(),
         "/saw" => {
-            let last = containers.last().map(|last| last["terminationMessagePath"].as_str().unwrap_or("nothing"));
+            let last =
+                containers.last().map(|last| last["terminationMessagePath"].as_str().unwrap_or("nothing"));
             annotate(object, "saw", last.unwrap_or("no container"))
         }
         _ => {
@@ -333,9 +334,7 @@ fn one_is_asked_about_the_namespaces_that_it_selects() {
         hook.shift_remove("objectSelector");
         hook.insert("namespaceSelector".to_owned(), json!({"matchLabels": {"inject": inside}}));
         json(&server, &CREATE, &config);
-        let map = |namespace: &str| {
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": own("m"), "namespace": namespace}})
-        };
+        let map = |namespace: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": own("m"), "namespace": namespace}});
         until_told(&server, &map(&inside), "not here");
         json(&server, &CREATE, &map(&outside));
         server.done(&["delete", validating, &name], "");
@@ -345,9 +344,7 @@ fn one_is_asked_about_the_namespaces_that_it_selects() {
 #[test]
 fn a_configuration_that_cannot_be_asked_is_refused() {
     let hooks = Hooks::start();
-    let expressed = |operator: &str, values: Value| {
-        json!({"objectSelector": {"matchExpressions": [{"key": "a", "operator": operator, "values": values}]}})
-    };
+    let expressed = |operator: &str, values: Value| json!({"objectSelector": {"matchExpressions": [{"key": "a", "operator": operator, "values": values}]}});
     for server in servers("apiserver::a_configuration_that_cannot_be_asked_is_refused") {
         for (change, expected) in [
             (json!({"failurePolicy": "Maybe"}), "webhooks[0].failurePolicy: Unsupported value: \"Maybe\""),

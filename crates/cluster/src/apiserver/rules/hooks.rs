@@ -126,15 +126,16 @@ mod tests {
         check(&json!({"admissionReviewVersions": []}), &["webhooks[0].admissionReviewVersions"]);
         check(&json!({"clientConfig": {"service": {}}}), &["webhooks[0].clientConfig"]);
         check(&json!({"clientConfig": {"url": "http://h/"}}), &["webhooks[0].clientConfig.url"]);
-        check(&json!({"rules": [{}]}), &[
-            "webhooks[0].rules[0].operations",
-            "webhooks[0].rules[0].apiGroups",
-            "webhooks[0].rules[0].apiVersions",
-            "webhooks[0].rules[0].resources",
-        ]);
-        let selector = |operator: &str, values: Value| {
-            json!({"objectSelector": {"matchExpressions": [{"key": "a", "operator": operator, "values": values}]}})
-        };
+        check(
+            &json!({"rules": [{}]}),
+            &[
+                "webhooks[0].rules[0].operations",
+                "webhooks[0].rules[0].apiGroups",
+                "webhooks[0].rules[0].apiVersions",
+                "webhooks[0].rules[0].resources",
+            ],
+        );
+        let selector = |operator: &str, values: Value| json!({"objectSelector": {"matchExpressions": [{"key": "a", "operator": operator, "values": values}]}});
         check(&selector("In", json!(["b"])), &[]);
         check(&selector("In", json!([])), &["webhooks[0].objectSelector.matchExpressions[0].values"]);
         check(&selector("Exists", json!(["b"])), &["webhooks[0].objectSelector.matchExpressions[0].values"]);

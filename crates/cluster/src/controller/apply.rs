@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// For one request.
-pub(crate) const REPLY: Duration = Duration::from_secs(10);
+const REPLY: Duration = Duration::from_secs(10);
 
 /// Why an object is not as it should be.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! It goes with the installation, so it is not made again when somebody removed it; only where there is no Service, as for a
 //! controller run by hand, is it made here. One of that name that is somebody else's is left alone (M11).
 
-use super::apply::{Error, REPLY, ask};
+use super::apply::{Error, ask};
 use super::children::{Endpoint, MANAGED_BY, MANAGER, bundle};
 use super::metrics::Metrics;
 use crate::print::controller::webhook;
@@ -21,12 +21,15 @@ use serde_json::{Value, json};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 /// The label by which an object is known to be of Millrace.
 const PART_OF: &str = "app.kubernetes.io/part-of";
-/// Somebody who changes it as often as we do is answered no more often than this.
+/// Somebody else who changes it as often as we do is answered no more often than this: each of his changes is an event, and
+/// none tells that he has stopped.
 const PAUSE: Duration = Duration::from_secs(2);
+/// A write that failed is tried again after so long: no event tells that it would succeed now.
+const AGAIN: Duration = Duration::from_secs(5);
 /// One failure after another is one line in so long, and a number.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -39,50 +42,91 @@ pub(crate) async fn keep(client: Client, metrics: Metrics, namespace: String, wa
     let api: Api<Configuration> = Api::all(client);
     let mut events = pin!(watcher::watch_object(api.clone(), VALIDATING).default_backoff());
     let mut failures = Storm::new(SILENCE, 1);
-    let mut seen: Option<Option<Configuration>> = None;
-    // The version that is as it should be.
-    let mut good: Option<String> = None;
-    // What was there and is gone was taken away.
-    let mut known = false;
-    loop {
-        if let Some(found) = &seen {
-            known |= found.is_some();
-            let there = found.as_ref().and_then(ResourceExt::resource_version);
-            if good.is_none() || good != there {
-                let endpoint = Endpoint { bundle: trusted.borrow_and_update().clone(), url: url.clone() };
-                let wanted = wanted(&namespace, &endpoint);
-                let makes = url.is_some() && !known;
-                match put(&api, &metrics, found.as_ref(), &wanted, makes).await {
-                    Ok(version) => {
-                        known |= version.is_some();
-                        good = version.or(there);
-                    }
-                    Err(error) => {
-                        if let Some(withheld) = failures.happens(Instant::now()) {
-                            tracing::warn!(withheld, "{error}; tried again");
-                        }
-                    }
-                }
-                sleep(PAUSE).await;
-            }
+    let mut warn = |failure: String| {
+        if let Some(withheld) = failures.happens(Instant::now()) {
+            tracing::warn!(withheld, "{failure}");
         }
+    };
+    let mut course = Course { makes: url.is_some(), ..Course::default() };
+    loop {
+        let due = course.due(Instant::now());
         tokio::select! {
             event = events.next() => match event {
-                Some(Ok(found)) => seen = Some(found),
-                Some(Err(error)) => {
-                    if let Some(withheld) = failures.happens(Instant::now()) {
-                        tracing::warn!(withheld, "watch {VALIDATING}: {error}; tried again");
-                    }
-                }
+                Some(Ok(found)) => course.sees(found),
+                Some(Err(error)) => warn(format!("watch {VALIDATING}: {error}; tried again")),
                 None => return,
             },
             changed = trusted.changed() => match changed {
-                Ok(()) => good = None,
+                Ok(()) => course.trusts_another(),
                 Err(_) => return,
             },
-            // What failed is tried again.
-            () = sleep(REPLY), if seen.is_some() && good.is_none() => {}
+            () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                let endpoint = Endpoint { bundle: trusted.borrow_and_update().clone(), url: url.clone() };
+                let wanted = wanted(&namespace, &endpoint);
+                let put = put(&api, &metrics, course.there(), &wanted, course.makes).await;
+                match &put {
+                    Ok(_) => {}
+                    Err(foreign @ Error::Foreign { .. }) => warn(foreign.to_string()),
+                    Err(error) => warn(format!("{error}; tried again")),
+                }
+                course.did(put, Instant::now());
+            }
         }
+    }
+}
+
+/// What is known of the configuration, and from when on it may be written.
+#[derive(Debug, Default)]
+struct Course {
+    /// Whether it is made if it is not there: what was there and is gone was taken away.
+    makes: bool,
+    /// As it was last; nothing before it was looked for.
+    seen: Option<Option<Configuration>>,
+    /// The version, or the absence, that nothing is to be done about.
+    settled: Option<Option<String>>,
+    /// Not before that.
+    rest: Option<Instant>,
+}
+
+impl Course {
+    /// It is so now.
+    fn sees(&mut self, found: Option<Configuration>) {
+        self.makes &= found.is_none();
+        self.seen = Some(found);
+    }
+
+    /// Other certificates are to be trusted: that waits for nobody.
+    fn trusts_another(&mut self) {
+        (self.settled, self.rest) = (None, None);
+    }
+
+    /// The moment to write it, if it is to be.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        self.seen.as_ref()?;
+        let owed = self.settled.as_ref() != Some(&self.version());
+        owed.then(|| self.rest.unwrap_or(now))
+    }
+
+    /// What came of it.
+    fn did(&mut self, put: Result<Option<Configuration>, Error>, now: Instant) {
+        match put {
+            Ok(Some(written)) => {
+                self.sees(Some(written));
+                (self.settled, self.rest) = (Some(self.version()), Some(now + PAUSE));
+            }
+            // The watch tells when it is another's no more, and when it is installed.
+            Ok(None) | Err(Error::Foreign { .. }) => self.settled = Some(self.version()),
+            Err(_) => self.rest = Some(now + AGAIN),
+        }
+    }
+
+    /// As far as is known.
+    fn there(&self) -> Option<&Configuration> {
+        self.seen.as_ref()?.as_ref()
+    }
+
+    fn version(&self) -> Option<String> {
+        self.there().and_then(ResourceExt::resource_version)
     }
 }
 
@@ -110,7 +154,7 @@ fn is_ours(there: &Configuration) -> bool {
     says(PART_OF, "millrace") || says(MANAGED_BY, MANAGER)
 }
 
-/// Makes what is there so, whole: where it is asked is one thing or the other, never both. Returns its version then; none
+/// Makes what is there so, whole: where it is asked is one thing or the other, never both. Returns it as it is then; nothing
 /// where there is nothing to be done. One that is not there is made if `makes`.
 async fn put(
     api: &Api<Configuration>,
@@ -118,7 +162,7 @@ async fn put(
     there: Option<&Configuration>,
     wanted: &Value,
     makes: bool,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<Configuration>, Error> {
     let what = || format!("ValidatingWebhookConfiguration {VALIDATING}");
     let done = match there {
         Some(there) if !is_ours(there) => return Err(Error::Foreign { what: what() }),
@@ -133,7 +177,7 @@ async fn put(
         }
         None => return Ok(None),
     };
-    Ok(done.resource_version())
+    Ok(Some(done))
 }
 
 #[cfg(test)]
@@ -156,5 +200,66 @@ mod tests {
         for url in ["https://192.0.2.1:9443/inject", "https://192.0.2.1:9443"] {
             check(Some(url), json!({ "url": "https://192.0.2.1:9443/check" }));
         }
+    }
+
+    fn version(version: u32) -> Configuration {
+        let tree = json!({ "metadata": { "name": VALIDATING, "resourceVersion": version.to_string() } });
+        serde_json::from_value(tree).expect("it is one")
+    }
+
+    fn refused() -> Error {
+        Error::Silent { act: "patch", what: VALIDATING.to_owned(), patience: PAUSE }
+    }
+
+    /// When it is written next, in seconds after `began`.
+    fn due(course: &Course, began: Instant, now: Instant) -> Option<u64> {
+        course.due(now).map(|at| at.duration_since(began).as_secs())
+    }
+
+    #[test]
+    fn it_is_written_when_it_is_another() {
+        let (began, mut course) = (Instant::now(), Course::default());
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        assert_eq!(due(&course, began, at(0)), None, "nobody looked yet");
+        course.sees(Some(version(1)));
+        assert_eq!(due(&course, began, at(1)), Some(1));
+        course.did(Ok(Some(version(2))), at(1));
+        assert_eq!(due(&course, began, at(1)), None);
+        course.sees(Some(version(2)));
+        assert_eq!(due(&course, began, at(1)), None, "our own write");
+        course.sees(Some(version(3)));
+        assert_eq!(due(&course, began, at(1)), Some(3), "somebody fights");
+        course.trusts_another();
+        assert_eq!(due(&course, began, at(1)), Some(1), "that waits for nobody");
+        course.did(Err(refused()), at(1));
+        assert_eq!(due(&course, began, at(2)), Some(6), "again");
+        course.did(Ok(Some(version(4))), at(6));
+        assert_eq!(due(&course, began, at(60)), None);
+    }
+
+    #[test]
+    fn what_nothing_can_be_done_about_waits_for_an_event() {
+        let now = Instant::now();
+        let check = |put: Result<Option<Configuration>, Error>, next: Option<Configuration>| {
+            let mut course = Course::default();
+            course.sees(Some(version(1)));
+            course.did(put, now);
+            assert_eq!(course.due(now), None);
+            course.sees(next);
+            assert_eq!(course.due(now), Some(now));
+        };
+        check(Err(Error::Foreign { what: String::new() }), Some(version(2)));
+        check(Err(Error::Foreign { what: String::new() }), None);
+        check(Ok(None), Some(version(2)));
+    }
+
+    #[test]
+    fn what_was_taken_away_is_not_made_again() {
+        let mut course = Course { makes: true, ..Course::default() };
+        course.sees(None);
+        assert!(course.makes);
+        course.did(Ok(Some(version(1))), Instant::now());
+        course.sees(None);
+        assert!(!course.makes);
     }
 }

@@ -4,6 +4,7 @@
 
 use millrace_rig::absent;
 use millrace_rig::apiserver::Apiserver;
+use millrace_rig::injector::told;
 use millrace_rig::wait::until;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -258,23 +259,8 @@ fn the_image_runs_by_itself_and_comes_out_the_same() {
     assert_eq!(run("/millrace", &["--version"]), format!("millrace {}\n", env!("CARGO_PKG_VERSION")));
     assert!(run("/millrace-cni", &["--version"]).contains(env!("CARGO_PKG_VERSION")));
     assert!(run("/millrace", &["print", "manifests"]).contains("kind: DaemonSet"));
-    let arguments = [
-        "istio-iptables",
-        "-p",
-        "15001",
-        "-z",
-        "15006",
-        "-u",
-        "1337",
-        "-m",
-        "REDIRECT",
-        "-i",
-        "*",
-        "-b",
-        "*",
-    ];
     for entry in ["/millrace-cni", "/usr/local/bin/pilot-agent"] {
-        assert!(run(entry, &[&arguments[..], &["--dry-run"]].concat()).contains("ISTIO_OUTPUT"), "{entry}");
+        assert!(run(entry, &[&told()[..], &["--dry-run"]].concat()).contains("ISTIO_OUTPUT"), "{entry}");
     }
     let packages =
         std::fs::read_to_string(root.join("usr/share/doc/millrace/packages.spdx.json")).expect("a list");

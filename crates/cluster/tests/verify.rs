@@ -10,6 +10,7 @@ use millrace_host::backend;
 use millrace_host::netns::NetNs;
 use millrace_host::records::Records;
 use millrace_rig::absent;
+use millrace_rig::injector;
 use millrace_rig::net::lab::{Lab, WORLD};
 use millrace_rig::net::{self, Namespace};
 use std::process::Command;
@@ -183,12 +184,9 @@ fn the_record_of_the_attachment_says_what_is_to_be_verified() {
     assert!(probes.len() == 4 && probes.iter().all(|probe| probe["seen"] == true), "{text}");
 }
 
-/// What istio-init is told for a pod that states nothing.
-const TOLD: &str = "-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x  -b * -d 15090,15021,15020";
-
-/// As an injector writes arguments: some are empty.
+/// What istio-init is told for a pod that states nothing, without the command.
 fn told() -> Vec<String> {
-    TOLD.split(' ').map(str::to_owned).collect()
+    injector::told()[1..].iter().map(|word| (*word).to_owned()).collect()
 }
 
 fn verify_stock(pod: &Namespace) -> (i32, String) {

@@ -11,6 +11,7 @@ pub mod crdserver;
 pub mod embedded;
 pub mod end;
 pub mod figures;
+pub mod injector;
 mod kubectl;
 pub mod large;
 pub mod net;

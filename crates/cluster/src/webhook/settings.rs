@@ -11,6 +11,7 @@ use millrace_core::pod::Pod;
 use millrace_core::policy::Mesh;
 use millrace_core::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 /// The settings of a pod, and what is wrong with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,25 +23,15 @@ pub(super) struct Resolved {
     pub(super) clashes: Vec<Complaint>,
 }
 
-/// What an injector tells `istio-init` for a pod and a mesh that state nothing.
-const USUAL: [&str; 16] = [
-    "-p",
-    "15001",
-    "-z",
-    "15006",
-    "-u",
-    "1337",
-    "-m",
-    "REDIRECT",
-    "-i",
-    "*",
-    "-x",
-    "",
-    "-b",
-    "*",
-    "-d",
-    "15090,15021,15020",
-];
+/// What an injector tells `istio-init` for a pod and a mesh that state nothing. One argument is empty.
+const USUAL: &str = "-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x  -b * -d 15090,15021,15020";
+
+/// The same, as settings in words: they are asked for with every pod.
+static USUALLY: LazyLock<Vec<(&str, String)>> = LazyLock::new(|| {
+    let words: Vec<String> = USUAL.split(' ').map(str::to_owned).collect();
+    let usual = from_flags(&words, &BTreeMap::new()).expect("these flags are known");
+    knobs::write(&usual.settings)
+});
 
 /// Annotations that only Millrace knows, so that no injector can have told `istio-init` of them.
 const OURS: &str = "millrace.dev/";
@@ -52,9 +43,8 @@ pub(super) fn resolve(pod: &Pod, told: Option<&Told>, mesh: &Mesh) -> Result<Res
     complaints.retain(|complaint| !clashing.contains(complaint));
     if let Some(told) = told.filter(|told| !told.flags.is_empty()) {
         let flags = from_flags(&told.flags, &told.env)?;
-        let usual = from_flags(&USUAL.map(str::to_owned), &BTreeMap::new())?;
         complaints.extend(flags.complaints.into_iter().filter(|complaint| complaint.fatal));
-        let items = merged(pod, &settings, &flags.settings, &usual.settings);
+        let items = merged(pod, &settings, &flags.settings);
         let (merged, fatal) = knobs::read(items.iter().map(|(key, text)| (*key, text.as_str())));
         complaints.extend(fatal.into_iter().filter(|complaint| complaint.fatal));
         settings = merged;
@@ -87,8 +77,8 @@ pub(crate) fn from_flags(flags: &[String], env: &BTreeMap<String, String>) -> Re
     knobs::settings_from_flags(flags, &around)
 }
 
-fn merged(pod: &Pod, stated: &Settings, told: &Settings, usual: &Settings) -> Vec<(&'static str, String)> {
-    let (told, usual) = (knobs::write(told), knobs::write(usual));
+fn merged(pod: &Pod, stated: &Settings, told: &Settings) -> Vec<(&'static str, String)> {
+    let (told, usual) = (knobs::write(told), &*USUALLY);
     let uids = told.iter().find(|(key, _)| *key == "proxyUIDs").map(|(_, text)| text.clone());
     let mut items = Vec::with_capacity(KNOBS.len());
     for (at, (key, text)) in knobs::write(stated).into_iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, on_each};
 use crate::program::{command, golden};
+use millrace_rig::injector::told;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -12,27 +13,7 @@ fn objects() -> Vec<Value> {
     let proxy = json!({ "name": "istio-proxy", "image": "proxyv2", "args": ["proxy", "sidecar"],
         "securityContext": { "runAsUser": 1337, "runAsGroup": 1337 } });
     let app = json!({ "name": "app", "image": "x" });
-    let told = [
-        "istio-iptables",
-        "-p",
-        "15001",
-        "-z",
-        "15006",
-        "-u",
-        "1337",
-        "-m",
-        "REDIRECT",
-        "-i",
-        "*",
-        "-x",
-        "",
-        "-b",
-        "*",
-        "-d",
-        "15090,15021,15020",
-        "-o",
-        "3306",
-    ];
+    let told = [told(), vec!["-o", "3306"]].concat();
     let pod = |name: &str, annotations: Value, init: Value, containers: Value| {
         json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": NAMESPACE, "annotations": annotations },
             "spec": { "initContainers": init, "containers": containers } })

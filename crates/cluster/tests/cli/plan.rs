@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, on_each};
 use crate::program::golden;
+use millrace_rig::injector::told;
 use serde_json::{Value, json};
 
 /// Bookinfo as an injector with istio-init leaves it: of the six pods one has an init container that needs the network.
@@ -10,8 +11,7 @@ fn bookinfo() -> Vec<Value> {
     let pods = names.iter().map(|name| {
         let owner = json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{name}-7d9c"), "controller": true,
             "uid": "0f8fad5b-d9cb-469f-a165-70867728950e" });
-        let init = json!({ "name": "istio-init", "image": "proxyv2:1.14", "args": ["istio-iptables", "-p", "15001", "-z", "15006",
-            "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020"],
+        let init = json!({ "name": "istio-init", "image": "proxyv2:1.14", "args": told(),
             "securityContext": { "runAsUser": 0, "capabilities": { "add": ["NET_ADMIN", "NET_RAW"] } } });
         let setup = json!({ "name": "fetch", "image": "curl" });
         let inits = if *name == "ratings-v1" { vec![setup, init] } else { vec![init] };

@@ -10,6 +10,7 @@ use millrace_core::settings::{Families, Settings};
 use millrace_host::backend;
 use millrace_host::netns::NetNs;
 use millrace_rig::absent;
+use millrace_rig::injector::told;
 use millrace_rig::net;
 use millrace_rig::net::lab::Lab;
 use serde_json::{Value, json};
@@ -24,11 +25,11 @@ fn id() -> String {
 
 /// A pod with istio-init of a release of today, with one setting of its own.
 fn stock() -> Value {
+    let told = [told(), vec!["-o", "3306"]].concat();
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "stock", "namespace": NAMESPACE, "annotations": {
             "sidecar.istio.io/status": r#"{"initContainers":["istio-init"],"containers":["istio-proxy"]}"# } },
         "spec": { "nodeName": NODE,
-            "initContainers": [{ "name": "istio-init", "image": "proxyv2", "args": ["istio-iptables", "-p", "15001", "-z", "15006",
-                "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020", "-o", "3306"] }],
+            "initContainers": [{ "name": "istio-init", "image": "proxyv2", "args": told }],
             "containers": [{ "name": "app", "image": "x" }, { "name": "istio-proxy", "image": "proxyv2" }] } })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::program::{Said, command, run};
 use millrace_rig::embedded::Api;
+use millrace_rig::injector::told;
 use millrace_rig::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -433,8 +434,7 @@ impl Drop for Controller {
 fn meshed(name: &str) -> Value {
     let init = json!({
         "name": "istio-init", "image": "proxy",
-        "args": ["istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "",
-            "-b", "*", "-d", "15090,15021,15020"],
+        "args": told(),
         "securityContext": { "capabilities": { "add": ["NET_ADMIN", "NET_RAW"] }, "runAsUser": 0 },
     });
     json!({

@@ -35,9 +35,6 @@ pub(crate) struct Change {
     pub(crate) after: Mechanism,
 }
 
-/// The most remarks that are kept (M10): the rest is counted with their pods' changes.
-const MOST_REMARKS: usize = 1000;
-
 impl Plan {
     /// Takes a pod in.
     pub(crate) fn look(&mut self, pod: &Value, wishes: &Wishes) {
@@ -47,9 +44,8 @@ impl Plan {
             self.outside += 1;
             return;
         };
-        let room = MOST_REMARKS.saturating_sub(self.remarks.len());
-        let named = remarks.into_iter().take(room);
-        self.remarks.extend(named.map(|(code, words)| (format!("{namespace}/{name}"), code, words)));
+        let named = remarks.into_iter().map(|(code, words)| (format!("{namespace}/{name}"), code, words));
+        self.remarks.extend(named);
         if same {
             self.same += 1;
             return;
@@ -142,11 +138,11 @@ pub(crate) fn workload(pod: &Value) -> Option<(String, String)> {
 mod tests {
     use super::*;
     use crate::cli::plan::wishes;
+    use millrace_rig::injector::told;
 
     fn pod(name: &str, namespace: &str, init: &[&str], app: &str) -> Value {
         let mut list: Vec<Value> = init.iter().map(|name| json!({ "name": name, "image": "x" })).collect();
-        let injector = json!({ "name": "istio-init", "image": "proxyv2", "args": ["istio-iptables", "-p", "15001", "-z",
-            "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020"],
+        let injector = json!({ "name": "istio-init", "image": "proxyv2", "args": told(),
             "securityContext": { "runAsUser": 0, "capabilities": { "add": ["NET_ADMIN", "NET_RAW"] } } });
         list.push(injector);
         json!({

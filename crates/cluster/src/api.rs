@@ -6,6 +6,7 @@
 pub(crate) mod check;
 pub(crate) mod condition;
 pub(crate) mod convert;
+pub(crate) mod kinds;
 pub(crate) mod mesh;
 pub(crate) mod names;
 pub(crate) mod node;

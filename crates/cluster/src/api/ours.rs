@@ -24,6 +24,11 @@ impl Release {
 pub(crate) const MANAGER: &str = CONTROLLER;
 /// The label that tells the controller's objects from others'.
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The label by which an object is known to be of Millrace.
+pub(crate) const PART_OF: &str = "app.kubernetes.io/part-of";
+/// The labels of the controller's Deployment and of its pods, as a selector.
+pub(crate) const CONTROLLERS: &str =
+    "app.kubernetes.io/part-of=millrace,app.kubernetes.io/component=controller";
 /// The annotation with the revision that a DaemonSet was made of.
 pub(crate) const REVISION: &str = "millrace.dev/revision";
 /// The annotation of a revision with the generation of the MeshCNI that it was made of.

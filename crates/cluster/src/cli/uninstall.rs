@@ -5,10 +5,10 @@
 //! time. What is not ours is never touched, and no namespace is deleted.
 
 mod follow;
-mod kinds;
 mod remains;
 mod remove;
 mod survey;
+mod whose;
 
 use super::change::{self, Changed};
 use super::connect::{Connection, Error, block_on};

@@ -10,7 +10,7 @@ use super::wait::{Line, Watched, interrupts};
 use super::workload::is_ready;
 use super::{Outcome, change, revisions, switch};
 use crate::api::node::MeshCNINode;
-use crate::api::ours::MANAGER;
+use crate::api::ours::{CONTROLLERS, MANAGER};
 use crate::args::lifecycle::Upgrade;
 use crate::args::output::{Form, Style};
 use crate::print::words::VERSION;
@@ -24,9 +24,6 @@ use skew::{Leader, Order, Version, judge, retagged};
 use std::collections::BTreeMap;
 use std::io::Write;
 use tokio::time::Instant;
-
-/// What the Deployment of a controller is known by, whatever its name.
-const CONTROLLER: &str = "app.kubernetes.io/part-of=millrace,app.kubernetes.io/component=controller";
 
 /// Upgrades.
 pub(crate) fn run(args: &Upgrade, out: &mut dyn Write) -> Result<Outcome> {
@@ -103,7 +100,7 @@ impl Controller {
     async fn find(connection: &Connection, namespace: &str) -> Result<Option<Controller>, Error> {
         let api: Api<Deployment> = Api::namespaced(connection.client.clone(), namespace);
         let act = format!("list Deployments in {namespace}");
-        let ours = ListParams::default().labels(CONTROLLER);
+        let ours = ListParams::default().labels(CONTROLLERS);
         let found = connection.ask(&act, api.list(&ours)).await?.items.into_iter().next();
         let found = match found {
             Some(found) => Some(found),

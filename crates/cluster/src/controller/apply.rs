@@ -4,9 +4,9 @@
 
 use super::children::{Key, MANAGED_BY, MANAGER, key};
 use super::metrics::Metrics;
-use super::watches::resource;
 use super::world::Child;
 use crate::api::convert::text_digest;
+use crate::api::kinds::resource;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, PropagationPolicy};
 use kube::{Client, ResourceExt};
 use serde_json::Value;

@@ -7,6 +7,7 @@
 use super::apply::{Error, ask};
 use super::children::{Endpoint, MANAGED_BY, MANAGER, bundle};
 use super::metrics::Metrics;
+use crate::api::ours::PART_OF;
 use crate::print::controller::webhook;
 use crate::print::words::VALIDATING;
 use crate::storm::Storm;
@@ -23,8 +24,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-/// The label by which an object is known to be of Millrace.
-const PART_OF: &str = "app.kubernetes.io/part-of";
 /// Somebody else who changes it as often as we do is answered no more often than this: each of his changes is an event, and
 /// none tells that he has stopped.
 const PAUSE: Duration = Duration::from_secs(2);

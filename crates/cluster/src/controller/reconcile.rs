@@ -18,8 +18,9 @@ use super::revisions::Revisions;
 use super::status::is_turn;
 use super::survey;
 use super::transition::{Agents, Wanted};
-use super::watches::{KINDS, NEEDED};
+use super::watches::NEEDED;
 use super::world::Shared;
+use crate::api::kinds::kept;
 use crate::api::mesh::MeshCNI;
 use crate::api::status::{MeshCNIStatus, State};
 use crate::codes::Code;
@@ -170,7 +171,7 @@ impl Leader {
     /// The MeshCNI, once everything is listed that decisions look at.
     fn known(&self) -> Option<Arc<MeshCNI>> {
         let world = self.shared.world();
-        let kinds: Vec<&str> = KINDS.iter().map(|(.., kind, _)| *kind).chain(NEEDED).collect();
+        let kinds: Vec<&str> = kept().map(|kind| kind.name).chain(NEEDED).collect();
         if world.knows(&kinds) { world.mesh.clone() } else { None }
     }
 

@@ -6,6 +6,7 @@
 use super::children::{MANAGED_BY, MANAGER};
 use super::workloads::Pod;
 use super::world::{Job, Shared, World};
+use crate::api::kinds::{kept, resource};
 use crate::storm::Storm;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod as ApiPod;
@@ -20,17 +21,6 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// The kinds of our objects, beside Jobs: group, version, kind, plural.
-pub(crate) const KINDS: [(&str, &str, &str, &str); 8] = [
-    ("", "v1", "ServiceAccount", "serviceaccounts"),
-    ("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles"),
-    ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings"),
-    ("", "v1", "ConfigMap", "configmaps"),
-    ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
-    ("", "v1", "ResourceQuota", "resourcequotas"),
-    ("apps", "v1", "DaemonSet", "daemonsets"),
-    ("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
-];
 /// What is listed before anything is decided, beside our own kinds.
 pub(crate) const NEEDED: [&str; 5] = ["mesh", "nodes", "reports", "jobs", "pods"];
 /// Objects for each page of a list: a page of pods is some megabytes for a moment.
@@ -39,23 +29,6 @@ const PAGE: u32 = 250;
 const SILENCE: Duration = Duration::from_secs(60);
 /// The most changes that are told as one.
 const TOGETHER: usize = 1000;
-
-/// The kind of that name, to speak of it to an API server.
-pub(crate) fn resource(kind: &str) -> ApiResource {
-    let jobs = ("batch", "v1", "Job", "jobs");
-    let spaces = ("", "v1", "Namespace", "namespaces");
-    let all = KINDS.into_iter().chain([jobs, spaces]);
-    let (group, version, kind, plural) =
-        all.into_iter().find(|(.., known, _)| *known == kind).expect("only these kinds are made");
-    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version,
-        kind: kind.to_owned(),
-        plural: plural.to_owned(),
-    }
-}
 
 /// Starts all watches but the MeshCNI's; they go on until the set is dropped.
 pub(crate) fn start(tasks: &mut JoinSet<()>, client: &Client, home: &str, shared: &Shared) {
@@ -66,20 +39,15 @@ pub(crate) fn start(tasks: &mut JoinSet<()>, client: &Client, home: &str, shared
     let jobs: Api<Job> = Api::namespaced_with(client.clone(), home, &resource("Job"));
     tasks.spawn(follow("jobs", jobs, ours(), go(shared), World::job));
     tasks.spawn(pods(client.clone(), home.to_owned(), go(shared)));
-    for (.., kind, _) in KINDS {
+    for kind in kept() {
         // Ours are at home, and elsewhere we have no business to look.
-        let api: Api<PartialObjectMeta<DynamicObject>> = match is_of_cluster(kind) {
-            true => Api::all_with(client.clone(), &resource(kind)),
-            false => Api::namespaced_with(client.clone(), home, &resource(kind)),
+        let api: Api<PartialObjectMeta<DynamicObject>> = match kind.is_of_cluster {
+            true => Api::all_with(client.clone(), &kind.resource()),
+            false => Api::namespaced_with(client.clone(), home, &kind.resource()),
         };
-        let feed = move |world: &mut World, event| world.child(kind, event);
-        tasks.spawn(follow(kind, api, ours(), go(shared), feed));
+        let feed = move |world: &mut World, event| world.child(kind.name, event);
+        tasks.spawn(follow(kind.name, api, ours(), go(shared), feed));
     }
-}
-
-/// Of the kinds of our objects.
-fn is_of_cluster(kind: &str) -> bool {
-    matches!(kind, "ClusterRole" | "ClusterRoleBinding" | "MutatingWebhookConfiguration")
 }
 
 /// Watches the MeshCNI, which every replica does.

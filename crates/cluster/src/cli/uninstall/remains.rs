@@ -1,6 +1,6 @@
 //! What of Millrace is in a cluster, place by place, with the way to be rid of each; told from what was read. PURE.
 
-use super::kinds::{Whose, whose};
+use super::whose::{Whose, whose};
 use crate::api::ours::DOMAIN;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

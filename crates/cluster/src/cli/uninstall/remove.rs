@@ -4,9 +4,10 @@
 
 use super::Walk;
 use super::follow::End;
-use super::kinds::{DEFINITIONS, Kind, NAMED, Whose, resource, whose};
 use super::survey::Survey;
-use crate::api::ours::MANAGER;
+use super::whose::{DEFINITIONS, NAMED, Whose, whose};
+use crate::api::kinds::Kind;
+use crate::api::ours::{CONTROLLERS, MANAGER};
 use crate::cli::Outcome;
 use crate::cli::connect::Error;
 use crate::cli::wait::{Group, Line, Watched};
@@ -19,9 +20,6 @@ use kube::api::{Api, DeleteParams, DynamicObject, Preconditions, PropagationPoli
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
-
-/// The pods of the controller.
-const CONTROLLERS: &str = "app.kubernetes.io/name=millrace,app.kubernetes.io/component=controller";
 
 /// What would be removed, in its order.
 pub(super) async fn planned(survey: &Survey<'_>) -> Result<Vec<String>, Error> {
@@ -37,7 +35,7 @@ async fn mine(survey: &Survey<'_>) -> Result<(Vec<(Kind, Value)>, Vec<String>), 
         for meta in all {
             let labels: BTreeMap<String, String> =
                 serde_json::from_value(meta["labels"].clone()).unwrap_or_default();
-            match whose(kind.2, meta["name"].as_str().unwrap_or_default(), &labels) {
+            match whose(kind.name, meta["name"].as_str().unwrap_or_default(), &labels) {
                 Whose::Controllers => mine.push((kind, meta)),
                 Whose::Nodes => keeping.push(named(kind, &meta)),
                 Whose::ByHand | Whose::Namespace => {}
@@ -62,7 +60,7 @@ impl Walk<'_> {
         }
         // What a controller would make anew goes when there is none.
         let is_its = |(kind, meta): &(Kind, Value)| {
-            NAMED.iter().any(|(named, name)| *named == kind.2 && meta["name"] == *name)
+            NAMED.iter().any(|(named, name)| *named == kind.name && meta["name"] == *name)
         };
         let (last, first): (Vec<_>, Vec<_>) = mine.into_iter().partition(is_its);
         for (kind, meta) in &first {
@@ -92,7 +90,7 @@ impl Walk<'_> {
     async fn delete(&mut self, kind: Kind, meta: &Value, out: &mut dyn Write) -> Result<()> {
         let text = |field: &str| meta[field].as_str().map(str::to_owned);
         let name = text("name").unwrap_or_default();
-        let known = resource(kind);
+        let known = kind.resource();
         let api: Api<DynamicObject> = match text("namespace") {
             Some(namespace) => Api::namespaced_with(self.connection.client.clone(), &namespace, &known),
             None => Api::all_with(self.connection.client.clone(), &known),
@@ -199,11 +197,11 @@ fn holder(lease: &Lease, now: Timestamp) -> Option<String> {
     (now.duration_since(renewed) < lasts).then_some(holder)
 }
 
-fn named((_, _, kind, _): Kind, meta: &Value) -> String {
+fn named(kind: Kind, meta: &Value) -> String {
     let text = |field: &str| meta[field].as_str().unwrap_or_default();
     match text("namespace") {
-        "" => format!("{kind} {}", text("name")),
-        namespace => format!("{kind} {namespace}/{}", text("name")),
+        "" => format!("{} {}", kind.name, text("name")),
+        namespace => format!("{} {namespace}/{}", kind.name, text("name")),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Everything of Millrace that a cluster has, read place by place. It asks, and changes nothing.
 
-use super::kinds::{DEFINITIONS, KINDS, Kind, LABELS, NAMED, resource};
 use super::remains::{self, Left, Remains};
+use super::whose::{DEFINITIONS, LABELS, NAMED};
+use crate::api::kinds::{KINDS, Kind};
 use crate::api::mesh::MeshCNI;
 use crate::api::node::MeshCNINode;
 use crate::args::cluster::Scope;
@@ -45,7 +46,7 @@ impl Survey<'_> {
     }
 
     async fn of(&self, kind: Kind) -> Result<Vec<Value>, Error> {
-        let known = resource(kind);
+        let known = kind.resource();
         let api: Api<DynamicObject> = Api::all_with(self.connection.client.clone(), &known);
         let mut found: BTreeMap<(String, String), Value> = BTreeMap::new();
         let mut keep = |object: &Value| {
@@ -54,13 +55,13 @@ impl Survey<'_> {
         };
         for (label, value) in LABELS {
             let params = ListParams::default().labels(&format!("{label}={value}"));
-            self.each(kind.3, &api, params, &mut keep).await?;
+            self.each(kind.plural, &api, params, &mut keep).await?;
         }
-        let named = NAMED.iter().filter(|(named, _)| *named == kind.2);
+        let named = NAMED.iter().filter(|(named, _)| *named == kind.name);
         for (_, name) in named {
             let home: Api<DynamicObject> =
                 Api::namespaced_with(self.connection.client.clone(), self.home, &known);
-            let act = format!("read {} {}/{name}", kind.2, self.home);
+            let act = format!("read {} {}/{name}", kind.name, self.home);
             if let Some(object) = self.connection.ask(&act, home.get_opt(name)).await? {
                 keep(&serde_json::to_value(&object).expect("an object that was read can be written"));
             }
@@ -129,7 +130,7 @@ impl Survey<'_> {
         remains.at("MeshCNI", switches);
         remains.at("MeshCNINode", self.reports().await?.iter().map(|name| unproven(name)).collect());
         for (kind, all) in self.objects().await? {
-            remains.at(kind.2, all.iter().map(|meta| remains::object(kind.2, meta)).collect());
+            remains.at(kind.name, all.iter().map(|meta| remains::object(kind.name, meta)).collect());
         }
         let (mut nodes, mut names) = (Vec::new(), BTreeSet::new());
         let mut look = |node: &Value| {

@@ -3,12 +3,12 @@
 //! It decides nothing: what an object is made of is decided in `children`, and when in `transition` and `rollout`.
 
 use super::{FINALIZER, Leader};
+use crate::api::kinds::kept;
 use crate::api::mesh::MeshCNI;
 use crate::api::node::MeshCNINode;
 use crate::controller::apply::{Error, ask};
 use crate::controller::children::{self, Endpoint, Home, Key, Release};
 use crate::controller::decision::Decision;
-use crate::controller::watches::KINDS;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams};
 use serde_json::Value;
@@ -146,7 +146,7 @@ impl Leader {
 
 /// What others need comes first.
 fn in_order(trees: &BTreeMap<Key, Value>) -> Vec<&Value> {
-    let place = |key: &Key| KINDS.iter().position(|(.., kind, _)| *kind == key.kind);
+    let place = |key: &Key| kept().position(|kind| kind.name == key.kind);
     let mut all: Vec<(&Key, &Value)> = trees.iter().collect();
     all.sort_by_key(|(key, _)| place(key));
     all.into_iter().map(|(_, tree)| tree).collect()

@@ -1,48 +1,14 @@
-//! The kinds of everything that is ours in a cluster, and whose an object is, told from its kind, name and labels. PURE.
-//!
-//! The order is that in which they are removed: what is asked by the API server first, so that nobody is refused for want of an
-//! answer; then what runs; then what that needed.
+//! Whose an object of Millrace is, told from its kind, name and labels, and by which of these ours are found. PURE.
 
-use crate::api::ours::{MANAGED_BY, MANAGER};
+use crate::api::ours::{MANAGED_BY, MANAGER, PART_OF};
 use crate::print::words::WEBHOOK;
-use kube::core::ApiResource;
 use std::collections::BTreeMap;
-
-/// Group, version, kind and plural.
-pub(super) type Kind = (&'static str, &'static str, &'static str, &'static str);
-
-const RBAC: &str = "rbac.authorization.k8s.io";
-const HOOKS: &str = "admissionregistration.k8s.io";
-
-/// All but the definitions, which go last.
-pub(super) const KINDS: [Kind; 19] = [
-    (HOOKS, "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
-    (HOOKS, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations"),
-    ("apps", "v1", "DaemonSet", "daemonsets"),
-    ("batch", "v1", "Job", "jobs"),
-    ("apps", "v1", "Deployment", "deployments"),
-    ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-    ("", "v1", "Service", "services"),
-    ("apps", "v1", "ControllerRevision", "controllerrevisions"),
-    ("", "v1", "ConfigMap", "configmaps"),
-    ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
-    ("", "v1", "ResourceQuota", "resourcequotas"),
-    (RBAC, "v1", "RoleBinding", "rolebindings"),
-    (RBAC, "v1", "Role", "roles"),
-    (RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings"),
-    (RBAC, "v1", "ClusterRole", "clusterroles"),
-    ("", "v1", "ServiceAccount", "serviceaccounts"),
-    ("", "v1", "Secret", "secrets"),
-    ("coordination.k8s.io", "v1", "Lease", "leases"),
-    ("", "v1", "Namespace", "namespaces"),
-];
 
 /// The definitions, in the order in which they go: the switch last of all.
 pub(super) const DEFINITIONS: [&str; 2] = ["meshcninodes.millrace.dev", "meshcnis.millrace.dev"];
 
 /// What has our labels: what the controller makes, and what is applied to install it or an agent.
-pub(super) const LABELS: [(&str, &str); 2] =
-    [(MANAGED_BY, MANAGER), ("app.kubernetes.io/part-of", "millrace")];
+pub(super) const LABELS: [(&str, &str); 2] = [(MANAGED_BY, MANAGER), (PART_OF, "millrace")];
 
 /// What has no label, by kind and name, in the controller's namespace.
 pub(super) const NAMED: [(&str, &str); 2] = [("Secret", WEBHOOK), ("Lease", MANAGER)];
@@ -77,17 +43,6 @@ pub(super) fn whose(kind: &str, name: &str, labels: &BTreeMap<String, String>) -
             Whose::Controllers
         }
         _ => Whose::ByHand,
-    }
-}
-
-/// How an API server is asked for a kind.
-pub(super) fn resource((group, version, kind, plural): Kind) -> ApiResource {
-    ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") },
-        kind: kind.to_owned(),
-        plural: plural.to_owned(),
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Args {
 }
 
 const EXIT_SWITCH: &str = "\
-Exit status: 0 it is done, and with --wait reached; 1 with --wait: not reached; 2 it could not be done; 130 the waiting was \
+Exit status: 0 it is done, and with --wait reached; 1 it was not reached in time; 2 it could not be done; 130 the waiting was \
 interrupted.";
 
 const EXIT_DIFF: &str = "Exit status: 0 nothing differs; 1 something does; 2 it could not be looked at.";

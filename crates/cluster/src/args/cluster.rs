@@ -27,16 +27,15 @@ pub(crate) struct Change {
 
 /// Where the API server is. Without a kubeconfig, the one of the pod this runs in.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Cluster")]
 pub(crate) struct Server {
     /// The kubeconfig; else KUBECONFIG, else ~/.kube/config.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Cluster", value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// The kubeconfig's context; else its current one.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = "Cluster", value_name = "NAME")]
     pub(crate) context: Option<String>,
     /// How long one request may take, as in 30s.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    #[arg(long, help_heading = "Cluster", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(crate) request_timeout: Duration,
 }
 
@@ -53,16 +52,15 @@ pub(crate) struct Scope {
 
 /// How something is written.
 #[derive(Clone, Copy, Debug, Args)]
-#[command(next_help_heading = "Writing")]
 pub(crate) struct Writing {
     /// Let the server check the change and change nothing.
-    #[arg(long, value_enum, value_name = "WHERE")]
+    #[arg(long, help_heading = "Writing", value_enum, value_name = "WHERE")]
     pub(crate) dry_run: Option<DryRun>,
     /// Show what changes, line by line.
-    #[arg(long)]
+    #[arg(long, help_heading = "Writing")]
     pub(crate) diff: bool,
     /// Take over fields that somebody else applied.
-    #[arg(long)]
+    #[arg(long, help_heading = "Writing")]
     pub(crate) force_conflicts: bool,
 }
 
@@ -75,13 +73,12 @@ pub(crate) enum DryRun {
 
 /// How long is waited.
 #[derive(Clone, Copy, Debug, Args)]
-#[command(next_help_heading = "Waiting")]
 pub(crate) struct Waiting {
-    /// Wait until the cluster is there; an interrupt ends the waiting, not the change.
-    #[arg(long)]
+    /// Wait until it is done on the whole cluster; an interrupt ends the waiting, not the change.
+    #[arg(long, help_heading = "Waiting")]
     pub(crate) wait: bool,
     /// How long at most, as in 90s, 10m or 1h.
-    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = duration)]
+    #[arg(long, help_heading = "Waiting", value_name = "TIME", default_value = "15m", value_parser = duration)]
     pub(crate) timeout: Duration,
 }
 

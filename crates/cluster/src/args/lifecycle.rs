@@ -67,10 +67,9 @@ on; 2 it could not be done; 130 the waiting was interrupted.";
 
 /// Where the controller lives.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Cluster")]
 pub(crate) struct Home {
     /// The namespace of the controller.
-    #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE)]
+    #[arg(long, help_heading = "Cluster", value_name = "NAMESPACE", default_value = NAMESPACE)]
     pub(crate) system_namespace: String,
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Status {
 }
 
 /// List what each node's agent reports: whether it serves, its version and chain, and how pods' starts went.
+///
+/// The worst come first, no more than a screen of them; -o wide lists all.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXIT)]
 pub(crate) struct Nodes {
@@ -29,7 +31,8 @@ pub(crate) struct Nodes {
 
 /// List the pods that would be redirected by somebody else, once they are restarted, if the MeshCNI were as proposed.
 ///
-/// Without a proposal: as it is, which is what pods still owe; or switched on, where mesh CNI was never on.
+/// Without a proposal: as it is, which is what pods still owe; or switched on, where mesh CNI was never on. Pods that nobody would
+/// redirect come first, then those that nobody would start again, no more than a screen of them; -o wide lists all.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = super::EXIT_DIFF)]
 pub(crate) struct Plan {

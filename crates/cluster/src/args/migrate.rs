@@ -1,6 +1,5 @@
 //! The flags of `millrace migrate`. What it does is in `cli::migrate`.
 
-use super::EXIT_SWITCH;
 use super::cluster::{Cluster, duration};
 use clap::{ArgAction, Args};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 /// As `kubectl rollout restart` does it; the next wave begins when the last is ready again, and no two workloads of one budget are
 /// in the same. Bare pods and Jobs are named, not touched. What is done owes nothing any more, so the same command goes on.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = EXIT_SWITCH)]
+#[command(after_help = EXIT_MIGRATE)]
 pub(crate) struct Migrate {
     /// Only the workloads of this namespace; else of all.
     #[arg(short, long, value_name = "NAMESPACE")]
@@ -39,6 +38,10 @@ pub(crate) struct Migrate {
     #[command(flatten)]
     pub(crate) cluster: Cluster,
 }
+
+const EXIT_MIGRATE: &str = "\
+Exit status: 0 what was restarted is ready; 1 a workload was not ready in time, or migrations are paused; 2 it could not be done; \
+130 it was interrupted. The same command goes on.";
 
 /// How many of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

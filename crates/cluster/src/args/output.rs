@@ -5,13 +5,12 @@ use std::io::IsTerminal;
 
 /// What every command that talks to a cluster takes about its printing.
 #[derive(Clone, Copy, Debug, Args)]
-#[command(next_help_heading = "Printing")]
 pub(crate) struct Output {
     /// How to print it.
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(short, long, help_heading = "Printing", value_enum, default_value_t)]
     pub(crate) output: Form,
     /// The language of what is said to people; else that of the locale. Names, codes and rules are in none.
-    #[arg(long, value_enum)]
+    #[arg(long, help_heading = "Printing", value_enum)]
     pub(crate) lang: Option<Lang>,
 }
 
@@ -37,7 +36,7 @@ pub(crate) enum Form {
     #[default]
     #[value(alias = "text")]
     Table,
-    /// For people, with more columns.
+    /// For people, with all rows and more columns.
     Wide,
     /// For programs.
     Json,

@@ -1,8 +1,7 @@
 //! The flags of the commands about pods: explain, rules, trace, verify, why. What they do is in `cli`.
 
 use super::EXIT;
-use super::output::Form as Output;
-use super::subject::{Reach, Subject, What, subject, what};
+use super::subject::{Asking, Reach, Subject, What, subject, what};
 use clap::{Args as ClapArgs, ValueEnum};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,10 +37,7 @@ pub(crate) struct Explain {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) family: Family,
     #[command(flatten)]
-    pub(crate) reach: Reach,
-    /// How to print it.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) asking: Asking,
 }
 
 /// Print the rules of a pod, of given settings, or of a pod that states none; or those that a live pod holds.
@@ -49,59 +45,61 @@ pub(crate) struct Explain {
 #[command(after_help = EXIT)]
 pub(crate) struct Rules {
     #[command(flatten)]
-    pub(crate) live: Live,
+    pub(crate) target: Target,
     #[command(flatten)]
     pub(crate) look: Look,
-    #[command(flatten)]
-    pub(crate) source: Source,
     #[command(flatten)]
     pub(crate) reach: Reach,
     /// The families of rules.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) family: Family,
     /// How to print them.
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t, help_heading = "Printing")]
     pub(crate) output: Form,
 }
 
 /// Verify live pods: their rules as planned, none missing, none foreign, and seen at work by probes.
 ///
-/// A network namespace of this machine by --netns, --pid or --container; or pods of a cluster, looked into on this machine if it is their
-/// node, else by the agent of their node, else from a debug container. Pods that Istio's own istio-init or CNI redirects are verified too.
+/// A network namespace of this machine by --netns, --pid or --container, against the settings that are named, else those that millrace-cni
+/// recorded; or pods of a cluster, looked into on this machine if it is their node, else by the agent of their node, else from a debug
+/// container. Pods that Istio's own istio-init or CNI redirects are verified too.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXIT)]
 pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Look only, send nothing.
+    #[arg(long)]
+    pub(crate) no_probes: bool,
+    #[command(flatten)]
+    pub(crate) node: Handed,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+}
+
+/// What is looked at: a network namespace of this machine, a pod of a cluster, or settings.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Target {
     #[command(flatten)]
     pub(crate) live: Live,
     #[command(flatten)]
     pub(crate) source: Source,
     #[command(flatten)]
-    pub(crate) reach: Reach,
-    /// Where millrace-cni keeps its records, from which the settings come when nothing else names any.
+    pub(crate) debug: Debug,
+    /// Where millrace-cni keeps its records: of each pod of this machine its network namespace and its settings.
     #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR)]
     pub(crate) state_dir: PathBuf,
-    /// Look only, send nothing.
-    #[arg(long)]
-    pub(crate) no_probes: bool,
-    #[command(flatten)]
-    pub(crate) debug: Debug,
-    #[command(flatten)]
-    pub(crate) node: Handed,
-    /// How to print it.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
 }
 
 /// A debug container, for nodes on which nothing of ours can look into pods.
 #[derive(Clone, Debug, Default, ClapArgs)]
-#[command(next_help_heading = "Debugging")]
 pub(crate) struct Debug {
     /// Where no agent can look, look from a debug container of this image of Millrace in the pod. It ends at once, and stays in the
     /// pod's list until the pod goes.
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, help_heading = "Debugging", value_name = "IMAGE")]
     pub(crate) debug_image: Option<String>,
     /// Instead, from a short-lived privileged pod on the pod's node, in its namespace, deleted afterwards.
-    #[arg(long, requires = "debug_image")]
+    #[arg(long, help_heading = "Debugging", requires = "debug_image")]
     pub(crate) debug_node: bool,
 }
 
@@ -111,11 +109,6 @@ pub(crate) struct Look {
     /// What the pod holds now, not what is planned for it: looked into on its node, by the agent there, or from a debug container.
     #[arg(long = "live", id = "look_live", requires = "subject")]
     pub(crate) live: bool,
-    #[command(flatten)]
-    pub(crate) debug: Debug,
-    /// Where millrace-cni keeps its records on this machine.
-    #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR)]
-    pub(crate) state_dir: PathBuf,
 }
 
 /// What one `millrace` hands over to another that it runs on a node.
@@ -159,17 +152,14 @@ pub(crate) struct Why {
     /// Show the rules, each with its reason.
     #[arg(long)]
     pub(crate) rules: bool,
-    #[command(flatten)]
-    pub(crate) reach: Reach,
     /// Where the agent keeps its flight recorder.
     #[arg(long, value_name = "DIRECTORY", default_value = FLIGHT_DIR)]
     pub(crate) flight_dir: PathBuf,
     /// Where millrace-cni keeps its records, for a pod of which no agent has heard.
     #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR)]
     pub(crate) state_dir: PathBuf,
-    /// How to print it.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
 }
 
 /// Where the agent's flight recorder is unless its configuration says otherwise.
@@ -199,13 +189,9 @@ pub(crate) struct Live {
 #[command(after_help = EXIT)]
 pub(crate) struct Trace {
     #[command(flatten)]
-    pub(crate) live: Live,
+    pub(crate) target: Target,
     #[command(flatten)]
     pub(crate) look: Look,
-    #[command(flatten)]
-    pub(crate) source: Source,
-    #[command(flatten)]
-    pub(crate) reach: Reach,
     /// Where it comes from: an address, with or without a port. For a packet that is sent, the pod's own.
     #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = endpoint)]
     pub(crate) from: Option<Endpoint>,
@@ -230,9 +216,8 @@ pub(crate) struct Trace {
     /// Its mark.
     #[arg(long, default_value_t = 0)]
     pub(crate) mark: u32,
-    /// How to print it.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
 }
 
 /// Where settings come from. Without any of it, they are those of an injected pod that states none.

@@ -1,7 +1,7 @@
 //! What of a cluster a command is asked about: a pod, the pods of a workload, those of a namespace. Words only.
 
 use super::cluster::{Scope, Server};
-use super::output::Lang;
+use super::output::{Form, Lang};
 use clap::Args;
 
 /// Where the API server is, which namespace is meant, and the language: of commands with an `-o` of their own.
@@ -14,6 +14,23 @@ pub(crate) struct Reach {
     /// The language of what is said to people; else that of the locale. Names, codes and rules are in none.
     #[arg(long, value_enum, help_heading = "Printing")]
     pub(crate) lang: Option<Lang>,
+}
+
+impl Reach {
+    /// The language that was asked for, else that of the locale.
+    pub(crate) fn lang(&self) -> Lang {
+        Lang::of(self.lang, Lang::locale().as_deref())
+    }
+}
+
+/// The same, with the forms that most commands print in.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Asking {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t, help_heading = "Printing")]
+    pub(crate) output: Form,
 }
 
 /// What is asked about.

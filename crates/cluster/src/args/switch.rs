@@ -51,6 +51,7 @@ pub(crate) enum ExcludeHow {
 
 /// Namespaces, and what every switch takes.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = EXIT_SWITCH)]
 pub(crate) struct Namespaces {
     /// The namespaces.
     #[arg(value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]

@@ -24,10 +24,10 @@ use std::io::Write;
 
 /// Explains a code, or every pod of the manifest.
 pub(crate) fn run(args: &Explain, out: &mut dyn Write) -> Result<Outcome> {
-    let lang = Lang::of(args.reach.lang, Lang::locale().as_deref());
+    let lang = args.asking.reach.lang();
     let explained = match (&args.file, &args.what) {
-        (None, Some(What::Code(id))) => return codes::explain(id, lang, args.output, out),
-        (None, _) if args.codes => return codes::list(lang, args.output, out),
+        (None, Some(What::Code(id))) => return codes::explain(id, lang, args.asking.output, out),
+        (None, _) if args.codes => return codes::list(lang, args.asking.output, out),
         (None, what) => {
             let subject = match what {
                 Some(What::Subject(subject)) => Some(subject),
@@ -37,14 +37,14 @@ pub(crate) fn run(args: &Explain, out: &mut dyn Write) -> Result<Outcome> {
         }
         (Some(file), _) => {
             let mesh = Mesh { excluded_namespaces: args.exclude_namespace.clone(), ..Mesh::default() };
-            let namespace = args.reach.scope.namespace.as_deref().unwrap_or("default");
+            let namespace = args.asking.reach.scope.namespace.as_deref().unwrap_or("default");
             let found = source::manifest(file, namespace)?.into_iter();
             found.map(|found| Explained::of(found, &mesh, args)).collect()
         }
     };
     let (_, shown) = source::families(args.family);
     let pods: Vec<Value> = explained.iter().map(|one| one.json(shown, args.brief)).collect();
-    if !form::data(args.output, &json!({ "pods": pods }), "pods", out)? {
+    if !form::data(args.asking.output, &json!({ "pods": pods }), "pods", out)? {
         for (index, one) in explained.iter().enumerate() {
             if index > 0 {
                 writeln!(out)?;

@@ -21,14 +21,14 @@ use std::io::{self, Write};
 
 /// Prints the rules. What is wrong with the settings goes to standard error, so that the rules can be piped on.
 pub(crate) fn run(args: &Rules, out: &mut dyn Write) -> Result<Outcome> {
-    if let Some(opened) = live::open(&args.live)? {
+    if let Some(opened) = live::open(&args.target.live)? {
         return held(&opened, args, out);
     }
-    if let Some(subject) = args.source.subject.as_ref().filter(|_| args.look.live) {
+    if let Some(subject) = args.target.source.subject.as_ref().filter(|_| args.look.live) {
         let here = |opened: &Opened, out: &mut dyn Write| held(opened, args, out);
-        return afar::pass(subject, &args.reach, &args.look, &errand(args), here, out);
+        return afar::pass(subject, &args.reach, &args.target, &errand(args), here, out);
     }
-    let (settings, complaints) = stated::settings(&args.source, &args.reach)?;
+    let (settings, complaints) = stated::settings(&args.target.source, &args.reach)?;
     for complaint in &complaints {
         writeln!(io::stderr(), "millrace: {complaint}")?;
     }

@@ -29,21 +29,21 @@ const CLIENT_PORT: u16 = 40_000;
 /// Follows the packet.
 pub(crate) fn run(args: &Trace, out: &mut dyn Write) -> Result<Outcome> {
     let packet = packet(args)?;
-    if let Some(opened) = live::open(&args.live)? {
-        return follow_live(&opened.netns, &packet, args.output, out);
+    if let Some(opened) = live::open(&args.target.live)? {
+        return follow_live(&opened.netns, &packet, args.asking.output, out);
     }
-    if let Some(subject) = args.source.subject.as_ref().filter(|_| args.look.live) {
+    if let Some(subject) = args.target.source.subject.as_ref().filter(|_| args.look.live) {
         let here = |opened: &live::Opened, out: &mut dyn Write| {
-            follow_live(&opened.netns, &packet, args.output, out)
+            follow_live(&opened.netns, &packet, args.asking.output, out)
         };
-        return afar::pass(subject, &args.reach, &args.look, &errand(args), here, out);
+        return afar::pass(subject, &args.asking.reach, &args.target, &errand(args), here, out);
     }
-    let (settings, complaints) = stated::settings(&args.source, &args.reach)?;
+    let (settings, complaints) = stated::settings(&args.target.source, &args.asking.reach)?;
     for complaint in &complaints {
         writeln!(io::stderr(), "millrace: {complaint}")?;
     }
     let rules = plan(&settings, Families::Both).rules;
-    follow(&rules, &packet, args.output, out)
+    follow(&rules, &packet, args.asking.output, out)
 }
 
 /// The same packet, for a program on the pod's node.
@@ -53,7 +53,7 @@ fn errand(args: &Trace) -> afar::Errand {
         live::flag("to", args.to),
         live::flag("proto", name(args.proto.to_possible_value()).unwrap_or_default()),
         live::flag("mark", args.mark),
-        live::flag("output", name(args.output.to_possible_value()).unwrap_or_default()),
+        live::flag("output", name(args.asking.output.to_possible_value()).unwrap_or_default()),
     ];
     rest.extend(args.from.map(|from| live::flag("from", from)));
     rest.extend(args.gid.map(|gid| live::flag("gid", gid)));

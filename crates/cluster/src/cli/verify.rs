@@ -32,12 +32,12 @@ use wanted::Wanted;
 
 /// Verifies the namespace that is named, else pods of a cluster.
 pub(crate) fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
-    let Some(opened) = live::open(&args.live)? else { return cluster::run(args, out) };
+    let Some(opened) = live::open(&args.target.live)? else { return cluster::run(args, out) };
     let wanted = wanted::of(args, &opened)?;
     let report = look(&opened, wanted, args.node.stock, args.no_probes)?;
     let outcome = Outcome::when(report.verified);
     let value = serde_json::to_value(&report)?;
-    if !form::data(args.output, &value, "", out)? {
+    if !form::data(args.asking.output, &value, "", out)? {
         report.write(out, "")?;
         writeln!(out, "{}", if report.verified { "VERIFIED" } else { "NOT VERIFIED" })?;
     }

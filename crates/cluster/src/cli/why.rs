@@ -19,7 +19,7 @@ use std::io::Write;
 /// Tells what is known of the pod.
 pub(crate) fn run(args: &Why, out: &mut dyn Write) -> Result<Outcome> {
     let wanted = match (&args.pod, &args.uid) {
-        (Some(pod), _) => named(pod, args.reach.scope.namespace.as_deref())?,
+        (Some(pod), _) => named(pod, args.asking.reach.scope.namespace.as_deref())?,
         (None, Some(uid)) => Wanted::Uid(uid.clone()),
         (None, None) => bail!("say which pod, by NAMESPACE/POD or by --uid"),
     };
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Why, out: &mut dyn Write) -> Result<Outcome> {
     let records: Vec<Value> = left.iter().map(record_json).collect();
     let since = found.since.map(when::utc);
     let whole = json!({ "recordedSince": since, "calls": calls, "records": records });
-    if !form::data(args.output, &whole, "calls", out)? {
+    if !form::data(args.asking.output, &whole, "calls", out)? {
         writeln!(out, "{}", title(&wanted, &found))?;
         for entry in &found.entries {
             writeln!(out)?;

@@ -4,8 +4,7 @@ use super::super::connect::{Connection, block_on};
 use super::super::live::Opened;
 use super::super::pods::Asked;
 use super::{Afar, Errand, Reached};
-use crate::args::output::Lang;
-use crate::args::pod::Look;
+use crate::args::pod::Target;
 use crate::args::subject::{Reach, Subject};
 use crate::cli::Outcome;
 use anyhow::{Result, bail};
@@ -15,15 +14,15 @@ use std::io::{self, Write};
 pub(in crate::cli) fn pass(
     subject: &Subject,
     reach: &Reach,
-    look: &Look,
+    target: &Target,
     errand: &Errand,
     here: impl FnOnce(&Opened, &mut dyn Write) -> Result<Outcome>,
     out: &mut dyn Write,
 ) -> Result<Outcome> {
-    let lang = Lang::of(reach.lang, Lang::locale().as_deref());
+    let lang = reach.lang();
     let connection = Connection::open(&reach.server)?;
     let asked = Asked { subject: Some(subject), scope: &reach.scope };
-    let afar = Afar { connection: &connection, debug: &look.debug, state_dir: &look.state_dir, lang };
+    let afar = Afar { connection: &connection, debug: &target.debug, state_dir: &target.state_dir, lang };
     let reached = block_on(async {
         let pods = asked.pods(&connection).await?;
         let [pod] = pods.as_slice() else {

@@ -26,8 +26,8 @@ struct Under {
 
 /// Explains what is asked about.
 pub(super) fn explain(args: &Explain, subject: Option<&Subject>) -> Result<Vec<Explained>> {
-    let connection = Connection::open(&args.reach.server)?;
-    let asked = Asked { subject, scope: &args.reach.scope };
+    let connection = Connection::open(&args.asking.reach.server)?;
+    let asked = Asked { subject, scope: &args.asking.reach.scope };
     let (under, objects, made) = block_on(async {
         let under = Under::read(&connection, &args.exclude_namespace).await?;
         let objects = asked.objects(&connection).await?;

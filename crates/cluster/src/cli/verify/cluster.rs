@@ -41,16 +41,17 @@ enum Found {
 
 /// Verifies them.
 pub(super) fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
-    let scope = &args.reach.scope;
-    if args.source.subject.is_none() && scope.namespace.is_none() && !scope.all_namespaces {
+    let scope = &args.asking.reach.scope;
+    if args.target.source.subject.is_none() && scope.namespace.is_none() && !scope.all_namespaces {
         bail!(
             "say which pods: pod/NAME, deploy/NAME, namespace/NAME, -n or -A; or a namespace of this machine by --netns, --pid or --container"
         );
     }
-    let lang = Lang::of(args.reach.lang, Lang::locale().as_deref());
-    let connection = Connection::open(&args.reach.server)?;
-    let asked = Asked { subject: args.source.subject.as_ref(), scope };
-    let afar = Afar { connection: &connection, debug: &args.debug, state_dir: &args.state_dir, lang };
+    let lang = args.asking.reach.lang();
+    let connection = Connection::open(&args.asking.reach.server)?;
+    let asked = Asked { subject: args.target.source.subject.as_ref(), scope };
+    let afar =
+        Afar { connection: &connection, debug: &args.target.debug, state_dir: &args.target.state_dir, lang };
     let looked = block_on(async {
         let pods = asked.pods(&connection).await?;
         if pods.len() > MOST_PODS {
@@ -64,8 +65,8 @@ pub(super) fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
     })?;
     let outcome = outcome(&looked);
     let value = json!({ "verified": outcome == Outcome::Well, "pods": looked.iter().map(Looked::json).collect::<Vec<_>>() });
-    if !form::data(args.output, &value, "pods", out)? {
-        write(&looked, args.output, lang, out)?;
+    if !form::data(args.asking.output, &value, "pods", out)? {
+        write(&looked, args.asking.output, lang, out)?;
     }
     if looked.iter().any(|one| matches!(one.found, Found::Missed(_))) && outcome != Outcome::Wrong {
         out.flush()?;

@@ -51,18 +51,18 @@ pub(super) fn of(args: &Verify, opened: &Opened) -> Result<Wanted> {
         return Wanted::of(*settings, opened, "the pod, by the API server".to_owned());
     }
     if args.node.told {
-        let flags = source::of_init(&args.source.init, &args.node.environment(), opened.pid)?;
+        let flags = source::of_init(&args.target.source.init, &args.node.environment(), opened.pid)?;
         refuse(&flags.complaints)?;
         return Wanted::of(flags.settings, opened, "the arguments of its istio-init".to_owned());
     }
     let eth0 = || Interface::new("eth0").expect("eth0 is a name");
-    if source::is_given(&args.source) {
-        let (settings, complaints) = stated::settings(&args.source, &args.reach)?;
+    if source::is_given(&args.target.source) {
+        let (settings, complaints) = stated::settings(&args.target.source, &args.asking.reach)?;
         refuse(&complaints)?;
         return Wanted::of(settings, opened, "the arguments".to_owned());
     }
-    let Some(record) = recorded(&args.state_dir, netns)? else {
-        let place = args.state_dir.display();
+    let Some(record) = recorded(&args.target.state_dir, netns)? else {
+        let place = args.target.state_dir.display();
         bail!(
             "no record below {place} is about {}; say the settings by -f, --set or -- ARGUMENTS",
             netns.path().display()

@@ -190,8 +190,8 @@ impl Bench {
         let pages = |objects: usize, page: usize| objects.div_ceil(page) as f64;
         let all: [(&str, &[&str], f64, f64); 4] = [
             ("status", &["status"], 4.0, 40.0),
-            ("nodes", &["nodes"], pages(NODES, 500) + 2.0, NODES as f64 + 10.0),
-            ("plan", &["plan", "--exclude", "team-008"], pages(PODS + NODES, 250) + 8.0, 120.0),
+            ("nodes", &["nodes"], pages(NODES, 250) + 2.0, 24.0),
+            ("plan", &["plan", "--exclude", "team-008"], pages(PODS + NODES, 250) + 8.0, 40.0),
             ("migrate", &["migrate", "--dry-run"], pages(PODS + NODES, 250) + 8.0, 120.0),
         ];
         for (name, args, requests, lines) in all {

@@ -1,7 +1,30 @@
 //! Tables for people: columns as wide as they must be, nothing around them. Decides nothing about what is in them.
 
+use crate::args::output::{Form, Style};
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
+
+/// The most rows on one screen.
+const MOST_ROWS: usize = 20;
+
+/// How many rows are shown where people read: no more than a screen has; all in the wide form.
+pub(crate) fn room(style: Style) -> usize {
+    if style.form == Form::Wide { usize::MAX } else { MOST_ROWS }
+}
+
+/// Says that there are more than were `shown`, and how to see them.
+pub(crate) fn more(
+    count: usize,
+    shown: usize,
+    style: Style,
+    indent: &str,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match count.saturating_sub(shown) {
+        0 => Ok(()),
+        more => writeln!(out, "{indent}{} {more} (-o wide)", style.say("and more:", "以及:")),
+    }
+}
 
 /// A table: its head, and its rows with as many cells.
 #[derive(Clone, Debug, Default)]

@@ -2,10 +2,11 @@
 
 use crate::api::condition::ConditionStatus;
 use crate::api::node::{MeshCNINode, MeshCNINodeStatus};
-use crate::args::output::{Form, Mark, Style};
+use crate::args::output::{Form, Lang, Mark, Style};
 use crate::cli::ago::ago;
-use crate::cli::table::{Table, padded};
+use crate::cli::table::{Table, more, padded, room};
 use k8s_openapi::jiff::Timestamp;
+use std::cmp::Reverse;
 use std::io::{self, Write};
 
 /// After so many seconds without a word a report is called old: an agent reports every five minutes.
@@ -16,7 +17,7 @@ pub(super) fn serves(node: &MeshCNINode) -> bool {
     node.status.as_ref().is_some_and(|status| status.serving)
 }
 
-/// Writes the table of nodes.
+/// Writes the table of nodes, the worst first; where that is more than a screen, the others as numbers.
 pub(super) fn table(
     nodes: &[MeshCNINode],
     now: Timestamp,
@@ -29,8 +30,28 @@ pub(super) fn table(
     if wide {
         head.extend(["PLUGIN", "WAY", "POSITION", "DIGEST", "CONFIG"]);
     }
-    let rows = nodes.iter().map(|node| row(node, wide, now, style)).collect();
-    Table { head: head.into_iter().map(str::to_owned).collect(), rows }.write(out, "")
+    let mut worst: Vec<&MeshCNINode> = nodes.iter().collect();
+    worst.sort_by_key(|node| trouble(node, now));
+    let room = room(style);
+    let rows = worst.iter().take(room).map(|node| row(node, wide, now, style)).collect();
+    Table { head: head.into_iter().map(str::to_owned).collect(), rows }.write(out, "")?;
+    if nodes.len() > room {
+        more(nodes.len(), room, style, "", out)?;
+        let (all, serving) = (nodes.len(), nodes.iter().filter(|node| serves(node)).count());
+        match style.lang {
+            Lang::En => writeln!(out, "{serving} of {all} nodes serve")?,
+            Lang::Zh => writeln!(out, "{all} 个节点中 {serving} 个在服务")?,
+        }
+    }
+    Ok(())
+}
+
+/// What puts one before another.
+fn trouble(node: &MeshCNINode, now: Timestamp) -> Reverse<(Mark, u32, u64)> {
+    let status = node.status.as_ref();
+    let drifted = status.and_then(|status| status.drifted).unwrap_or_default();
+    let failed = status.map_or(0, |status| status.outcomes.failed);
+    Reverse((status.map_or(Mark::Bad, |status| mark(status, now)), drifted, failed))
 }
 
 fn row(node: &MeshCNINode, wide: bool, now: Timestamp, style: Style) -> Vec<String> {
@@ -137,4 +158,52 @@ fn section(out: &mut dyn Write, title: &str, rows: Vec<Vec<String>>) -> io::Resu
     }
     writeln!(out, "  {title}")?;
     Table { head: Vec::new(), rows }.write(out, "    ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::golden;
+    use serde_json::json;
+
+    const NOW: &str = "2026-01-01T00:10:00Z";
+
+    /// A node that reported at that time, and how it is.
+    fn node(number: usize, reported: &str, serving: bool, drifted: u32, failed: u64) -> MeshCNINode {
+        let node = json!({
+            "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNINode",
+            "metadata": { "name": format!("n{number:04}") }, "spec": {},
+            "status": {
+                "serving": serving, "reportedAt": reported, "agentVersion": "0.1.0", "backend": "iptables",
+                "drifted": drifted, "outcomes": { "redirected": 30, "skipped": 2, "failed": failed },
+            },
+        });
+        serde_json::from_value(node).expect("it is a MeshCNINode")
+    }
+
+    fn check(name: &str, nodes: &[MeshCNINode], style: Style) -> usize {
+        let mut out = Vec::new();
+        table(nodes, NOW.parse().expect("a time"), style, &mut out).expect("a vector takes it");
+        let text = String::from_utf8(out).expect("it is text");
+        if style.form == Form::Table {
+            golden::check(name, &text);
+        }
+        text.lines().count()
+    }
+
+    #[test]
+    fn golden_a_thousand_nodes_are_a_screen_with_the_worst_on_top() {
+        let one = |number: usize| match number {
+            7 | 700 => node(number, NOW, false, 0, 0),
+            300 => node(number, "2025-12-31T00:00:00Z", true, 0, 0),
+            400 => node(number, NOW, true, 3, 0),
+            number if number % 90 == 1 => node(number, NOW, true, 0, number as u64),
+            _ => node(number, NOW, true, 0, 0),
+        };
+        let nodes: Vec<MeshCNINode> = (0..1000).map(one).collect();
+        let style = |form, lang| Style { form, lang, ..Style::default() };
+        assert_eq!(check("nodes-1000", &nodes, style(Form::Table, Lang::En)), 23);
+        assert_eq!(check("nodes-1000-zh", &nodes, style(Form::Table, Lang::Zh)), 23);
+        assert_eq!(check("", &nodes, style(Form::Wide, Lang::En)), 1001);
+    }
 }

@@ -1,16 +1,17 @@
 //! A plan for people and for programs. PURE.
 
-use super::Plan;
+use super::{Change, Plan};
 use crate::args::output::{Form, Lang, Style};
 use crate::cli::change::diff;
-use crate::cli::table::Table;
+use crate::cli::table::{Table, more, room};
+use crate::codes::Code;
 use crate::mechanism::Mechanism;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-/// The most pods that are listed where people read; the wide form lists all.
-const MOST_LISTED: usize = 100;
+/// The most kinds of remarks where people read.
+const MOST_REMARKS: usize = 10;
 
 /// Writes it.
 pub(super) fn write(
@@ -23,37 +24,57 @@ pub(super) fn write(
     for line in diff::lines(live, proposed).iter().filter(|_| !live.is_null()) {
         writeln!(out, "{} {line}", style.say("proposed", "拟变更"))?;
     }
-    let listed = if style.form == Form::Wide { usize::MAX } else { MOST_LISTED };
-    if !plan.changes.is_empty() {
-        let head = ["NAMESPACE", "POD", "WORKLOAD", "NOW", "AFTER RESTART"].map(str::to_owned).to_vec();
-        let rows = plan.changes.iter().take(listed).map(|change| {
-            let workload = change.workload.as_ref();
-            let workload = workload.map_or_else(
-                || style.say("none, MR4102", "无,MR4102").to_owned(),
-                |(kind, name)| format!("{kind}/{name}"),
-            );
-            let after = match change.before == change.after {
-                true => style.say("CNI, other settings", "CNI,设置不同"),
-                false => change.after.words(),
-            };
-            vec![
-                change.namespace.clone(),
-                change.pod.clone(),
-                workload,
-                change.before.words().to_owned(),
-                after.to_owned(),
-            ]
-        });
-        Table { head, rows: rows.collect() }.write(out, "")?;
-        let more = plan.changes.len().saturating_sub(listed);
-        if more > 0 {
-            writeln!(out, "{} {more} (-o wide)", style.say("and more:", "以及:"))?;
-        }
-    }
-    for (pod, code, words) in plan.remarks.iter().take(listed) {
-        writeln!(out, "{code} {pod}: {words}")?;
-    }
+    write_changes(plan, style, out)?;
+    write_remarks(plan, style, out)?;
     writeln!(out, "{}", summary(plan, style))
+}
+
+/// The pods that change: first those that nobody would redirect, then those that nobody would start again.
+fn write_changes(plan: &Plan, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    if plan.changes.is_empty() {
+        return Ok(());
+    }
+    let mut worst: Vec<&Change> = plan.changes.iter().collect();
+    worst.sort_by_key(|change| (change.after != Mechanism::None, change.workload.is_some()));
+    let room = room(style);
+    let head = ["NAMESPACE", "POD", "WORKLOAD", "NOW", "AFTER RESTART"].map(str::to_owned).to_vec();
+    let rows = worst.iter().take(room).map(|change| row(change, style)).collect();
+    Table { head, rows }.write(out, "")?;
+    more(plan.changes.len(), room, style, "", out)
+}
+
+fn row(change: &Change, style: Style) -> Vec<String> {
+    let workload = change.workload.as_ref().map_or_else(
+        || style.say("none, MR4102", "无,MR4102").to_owned(),
+        |(kind, name)| format!("{kind}/{name}"),
+    );
+    let after = match change.before == change.after {
+        true => style.say("CNI, other settings", "CNI,设置不同"),
+        false => change.after.words(),
+    };
+    let before = change.before.words().to_owned();
+    vec![change.namespace.clone(), change.pod.clone(), workload, before, after.to_owned()]
+}
+
+/// What is to be known of pods: each once where people read, whatever the number of pods that it is true of; the wide form
+/// names all.
+fn write_remarks(plan: &Plan, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    if style.form == Form::Wide {
+        return plan.remarks.iter().try_for_each(|(pod, code, words)| writeln!(out, "{code} {pod}: {words}"));
+    }
+    let mut alike: BTreeMap<(Code, &str), Vec<&str>> = BTreeMap::new();
+    for (pod, code, words) in &plan.remarks {
+        alike.entry((*code, words)).or_default().push(pod);
+    }
+    for ((code, words), pods) in alike.iter().take(MOST_REMARKS) {
+        let others = match (pods.len() - 1, style.lang) {
+            (0, _) => String::new(),
+            (others, Lang::En) => format!(" and {others} more"),
+            (others, Lang::Zh) => format!(" 及其他 {others} 个"),
+        };
+        writeln!(out, "{code} {}{others}: {words}", pods[0])?;
+    }
+    more(alike.len(), MOST_REMARKS, style, "", out)
 }
 
 fn summary(plan: &Plan, style: Style) -> String {
@@ -98,4 +119,63 @@ pub(super) fn value(plan: &Plan, live: &Value, proposed: &Value) -> Value {
         "same": plan.same,
         "outside": plan.outside,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::golden;
+
+    /// Of each thirty pods one needs an init container's network, one is outside the mesh, one nobody would start again.
+    fn plan(pods: usize) -> Plan {
+        let mut plan = Plan::default();
+        for number in 0..pods {
+            let (namespace, pod) = (format!("team-{:02}", number / 100), format!("web-{number:05}"));
+            let workload =
+                (number % 30 != 2).then(|| ("Deployment".to_owned(), format!("web-{}", number / 10)));
+            let (before, after) = (Mechanism::InitContainer, Mechanism::Cni);
+            match number % 30 {
+                0 => {
+                    let words =
+                        format!("istio-init stays, because fetch-{} would lose the network", number % 20);
+                    plan.remarks.push((format!("{namespace}/{pod}"), Code::InitContainersKept, words));
+                    plan.same += 1;
+                }
+                1 => plan.outside += 1,
+                _ => plan.changes.push(Change { namespace, pod, workload, before, after }),
+            }
+        }
+        if let Some(last) = plan.changes.last_mut() {
+            last.after = Mechanism::None;
+        }
+        plan.sort();
+        plan
+    }
+
+    fn check(name: &str, lang: Lang) {
+        let style = Style { lang, ..Style::default() };
+        let text = |style: Style| {
+            let mut out = Vec::new();
+            write(&plan(30_000), &Value::Null, &Value::Null, style, &mut out).expect("a vector takes it");
+            String::from_utf8(out).expect("it is text")
+        };
+        golden::check(name, &text(style));
+        let all = text(Style { form: Form::Wide, ..style });
+        // The head, 28 of each thirty pods, one remark of each thirty, and the sum.
+        assert_eq!(all.lines().count(), 1 + 28_000 + 1000 + 1);
+    }
+
+    #[test]
+    fn golden_thirty_thousand_pods_are_a_screen_with_the_worst_on_top() {
+        check("plan-30000", Lang::En);
+        check("plan-30000-zh", Lang::Zh);
+    }
+
+    #[test]
+    fn programs_get_all_of_it() {
+        let plan = plan(30_000);
+        let value = value(&plan, &Value::Null, &Value::Null);
+        let count = |field: &str| value[field].as_array().map_or(0, Vec::len);
+        assert_eq!((count("changes"), count("remarks")), (28_000, 1000));
+    }
 }

@@ -11,6 +11,8 @@ mod expected;
 pub(crate) mod explain;
 mod findings;
 mod form;
+#[cfg(test)]
+mod golden;
 pub(crate) mod inject;
 mod live;
 pub(crate) mod manual;
@@ -18,6 +20,7 @@ pub(crate) mod migrate;
 pub(crate) mod nodes;
 pub(crate) mod plan;
 mod pods;
+mod reader;
 mod reasons;
 mod revisions;
 pub(crate) mod rollback;

@@ -206,6 +206,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     // What is wrong and what has drifted is judged as the controller judges it, by its pure parts and its ways to read.
+    ("cluster::cli::reader", &["cluster::api::*", "cluster::cli::*", "cluster::controller::*"]),
     (
         "cluster::cli::check",
         &[

@@ -21,6 +21,8 @@ use tokio::time::timeout;
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// The most nodes that are looked at (M10); Kubernetes is made for 5 000.
+pub(crate) const MOST_NODES: usize = 20_000;
 /// How many objects are asked for at once: a page of pods is some megabytes.
 const PAGE: u32 = 250;
 

@@ -4,6 +4,7 @@
 
 use crate::args::output::{Form, Lang, Mark, Style};
 use crate::cli::form;
+use crate::cli::table::more;
 use crate::codes::Code;
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -64,6 +65,11 @@ impl Line {
         Line { mark, code: Some(code), next: Some(code.text(lang).next.clone()), ..Line::good(text) }
     }
 
+    /// The same, with the name of what it is about in the next command.
+    pub(crate) fn naming(self, word: &str, name: &str) -> Line {
+        Line { next: self.next.map(|next| next.replace(word, name)), ..self }
+    }
+
     /// That there are more than the `listed`.
     pub(crate) fn more(count: usize, listed: usize, lang: Lang) -> Option<Line> {
         let more = count.saturating_sub(listed);
@@ -90,10 +96,7 @@ fn write(categories: &[Category], style: Style, out: &mut dyn Write) -> io::Resu
             for detail in line.detail.iter().take(shown) {
                 writeln!(out, "      {detail}")?;
             }
-            let more = line.detail.len().saturating_sub(shown);
-            if more > 0 {
-                writeln!(out, "      {} {more} (-o wide)", style.say("and more:", "以及:"))?;
-            }
+            more(line.detail.len(), shown, style, "      ", out)?;
             if let Some(next) = &line.next {
                 writeln!(out, "      {}: {next}", style.say("next", "下一步"))?;
             }
@@ -151,11 +154,5 @@ pub(crate) fn print(categories: &[Category], style: Style, out: &mut dyn Write) 
 pub(crate) fn golden(name: &str, categories: &[Category], style: Style) {
     let mut out = Vec::new();
     print(categories, style, &mut out).expect("a vector takes it");
-    let text = String::from_utf8(out).expect("it is text");
-    let path = format!("{}/tests/cli/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &text).expect("the golden file is writable");
-    }
-    let held = std::fs::read_to_string(&path).expect("a golden file; UPDATE_GOLDEN=1 makes it");
-    assert!(held == text, "{name}: UPDATE_GOLDEN=1 rewrites it; found:\n{text}");
+    crate::cli::golden::check(name, &String::from_utf8(out).expect("it is text"));
 }

@@ -2,7 +2,7 @@
 
 mod view;
 
-use super::connect::{Connection, Error, block_on};
+use super::connect::{Connection, Error, MOST_NODES, block_on};
 use super::{Outcome, form};
 use crate::api::node::MeshCNINode;
 use crate::args::look::Nodes;
@@ -11,11 +11,6 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 use std::io::Write;
-
-/// The most nodes that are listed (M10); Kubernetes is made for 5 000.
-const MOST_NODES: usize = 20_000;
-/// How many are asked for at once.
-const PAGE: u32 = 500;
 
 /// Lists them, or tells of one.
 pub(crate) fn run(args: &Nodes, out: &mut dyn Write) -> Result<Outcome> {
@@ -54,20 +49,9 @@ async fn one(connection: &Connection, name: &str) -> Result<Value> {
 /// All reports, sorted by their nodes' names, as they are on the wire.
 pub(super) async fn all(connection: &Connection) -> Result<Vec<Value>, Error> {
     let api = connection.all::<MeshCNINode>();
-    let mut params = ListParams::default().limit(PAGE);
     let mut found = Vec::new();
-    loop {
-        let page = connection.ask("list MeshCNINodes", api.list(&params)).await?;
-        found.extend(page.items.iter().map(tree));
-        if found.len() > MOST_NODES {
-            let why = format!("there are more than {MOST_NODES}");
-            return Err(Error::Other { act: "list MeshCNINodes".to_owned(), why });
-        }
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => break,
-        }
-    }
+    let mut keep = |node: &Value| found.push(node.clone());
+    connection.each("list MeshCNINodes", &api, ListParams::default(), MOST_NODES, &mut keep).await?;
     found.sort_by_key(|node| node["metadata"]["name"].as_str().unwrap_or_default().to_owned());
     Ok(found)
 }

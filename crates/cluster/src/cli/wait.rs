@@ -11,7 +11,7 @@ use crate::api::mesh::MeshCNI;
 use crate::api::status::State;
 use crate::args::output::{Form, Style};
 use anyhow::Result;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::Write;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
@@ -99,21 +100,8 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watched<'_
         deadline: Instant,
         mut judge: impl FnMut(Option<&K>) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        let mut states = Box::pin(watcher::watch_object(self.api, self.name).default_backoff());
-        loop {
-            match timeout_at(deadline, states.next()).await {
-                Err(_) | Ok(None) => return Ok(None),
-                Ok(Some(Err(error))) => match fatal(connection, self.act, &error) {
-                    Some(error) => return Err(error),
-                    None => continue,
-                },
-                Ok(Some(Ok(object))) => {
-                    if let Some(answer) = judge(object.as_ref()) {
-                        return Ok(Some(answer));
-                    }
-                }
-            }
-        }
+        let states = watcher::watch_object(self.api, self.name).default_backoff();
+        until(connection, self.act, deadline, states, |object| judge(object.as_ref())).await
     }
 }
 
@@ -136,17 +124,9 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Group<'_, 
         mut judge: impl FnMut(&BTreeMap<String, K>) -> Option<T>,
     ) -> Result<Option<T>, Error> {
         let config = Config::default().labels(self.labels);
-        let mut events = Box::pin(watcher(self.api, config).default_backoff());
+        let events = watcher(self.api, config).default_backoff();
         let mut known: BTreeMap<String, K> = BTreeMap::new();
-        loop {
-            let event = match timeout_at(deadline, events.next()).await {
-                Err(_) | Ok(None) => return Ok(None),
-                Ok(Some(Ok(event))) => event,
-                Ok(Some(Err(error))) => match fatal(connection, self.act, &error) {
-                    Some(error) => return Err(error),
-                    None => continue,
-                },
-            };
+        let hear = |event: Event<K>| {
             let whole = matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone);
             match event {
                 Event::Init => known.clear(),
@@ -154,8 +134,33 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Group<'_, 
                 Event::Delete(one) => drop(known.remove(&one.name_any())),
                 Event::InitDone => {}
             }
-            if let Some(answer) = whole.then(|| judge(&known)).flatten() {
-                return Ok(Some(answer));
+            whole.then(|| judge(&known)).flatten()
+        };
+        until(connection, self.act, deadline, events, hear).await
+    }
+}
+
+/// Hears a watch until `hear` has an answer to what it tells; nothing once the deadline is over.
+async fn until<E, T>(
+    connection: &Connection,
+    act: &str,
+    deadline: Instant,
+    told: impl Stream<Item = watcher::Result<E>>,
+    mut hear: impl FnMut(E) -> Option<T>,
+) -> Result<Option<T>, Error> {
+    let mut told = pin!(told);
+    loop {
+        match timeout_at(deadline, told.next()).await {
+            Err(_) | Ok(None) => return Ok(None),
+            Ok(Some(Ok(next))) => {
+                if let Some(answer) = hear(next) {
+                    return Ok(Some(answer));
+                }
+            }
+            Ok(Some(Err(error))) => {
+                if let Some(error) = fatal(connection, act, &error) {
+                    return Err(error);
+                }
             }
         }
     }

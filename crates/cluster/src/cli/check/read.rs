@@ -9,28 +9,25 @@ mod webhook;
 use super::facts::{Controller, Definition, Facts, INSTALLING, Lease, RIGHTS};
 use crate::api::mesh::MeshCNI;
 use crate::api::node::MeshCNINode;
+use crate::api::ours::CONTROLLERS;
+use crate::cli::change;
 use crate::cli::connect::{Connection, Error};
+use crate::cli::reader::Reader;
 use crate::cli::wait::Line;
-use crate::cli::{change, nodes};
-use crate::controller::apply::{self, Asker};
 use crate::controller::observed::{self, Observed};
 use crate::controller::preconditions::tag;
 use crate::controller::{lease, survey, workloads, world};
 use crate::print::crd;
 use crate::print::words::{WEBHOOK, selector};
 use k8s_openapi::api::coordination::v1::Lease as ApiLease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, ListParams};
 use kube::{CustomResourceExt, ResourceExt};
 use serde_json::Value;
-use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-/// The most nodes that are looked at (M10); Kubernetes is made for 5 000.
-const MOST_NODES: usize = 20_000;
 /// The most agents and controllers.
 const MOST_PODS: usize = 40_000;
 /// The most fields of a definition that are named.
@@ -40,7 +37,7 @@ const MOST_FIELDS: usize = 5;
 pub(super) async fn read(connection: &Connection, home: &str, pre: bool, line: Line) -> Result<Facts, Error> {
     let version = connection.client.apiserver_version();
     let version = connection.ask("read the API server's version", version).await?;
-    let mut reader = Reader { connection, home, line, unread: Vec::new() };
+    let mut reader = Reader::new("check", connection, home, line);
     let mut facts = Facts {
         server: connection.server.clone(),
         version: version.git_version,
@@ -55,9 +52,7 @@ pub(super) async fn read(connection: &Connection, home: &str, pre: bool, line: L
         }
     }
     reader.show("the mesh and the network");
-    let ear = Ear { patience: connection.patience, failed: RefCell::default() };
-    facts.cluster = survey::read(&connection.client, &ear).await;
-    reader.unread.extend(ear.failed.into_inner());
+    facts.cluster = survey::read(&connection.client, &reader).await;
     reader.show("nodes");
     reader.nodes(&mut facts.observed).await;
     let installed = facts.definitions.iter().all(|(_, found)| *found != Definition::Absent);
@@ -67,7 +62,10 @@ pub(super) async fn read(connection: &Connection, home: &str, pre: bool, line: L
     }
     if !pre {
         if installed {
-            reader.reports(&mut facts).await;
+            for report in reader.reports().await {
+                facts.observed.reports.extend([observed::report(&report)]);
+                facts.reports.insert(report.name_any(), report.status.unwrap_or_default());
+            }
         }
         reader.show("the control plane");
         facts.controllers = reader.pods(&mut facts.observed).await;
@@ -78,35 +76,12 @@ pub(super) async fn read(connection: &Connection, home: &str, pre: bool, line: L
     reader.show("rights");
     let wanted = if pre { &INSTALLING[..] } else { &RIGHTS[..] };
     facts.rights = reader.rights(wanted).await;
-    reader.line.clear();
-    facts.unread = reader.unread;
+    facts.unread = reader.unread();
     Ok(facts)
 }
 
-/// Whoever reads, and what could not be read.
-struct Reader<'a> {
-    connection: &'a Connection,
-    home: &'a str,
-    line: Line,
-    unread: Vec<String>,
-}
-
 impl Reader<'_> {
-    fn show(&mut self, what: &str) {
-        self.line.show(&format!("check: {what}"));
-    }
-
-    /// What was read, or nothing and a note of why.
-    fn noted<T>(&mut self, read: Result<T, Error>) -> Option<T> {
-        read.map_err(|error| self.unread.push(error.to_string())).ok()
-    }
-
-    fn typed<T: serde::de::DeserializeOwned>(&mut self, what: &str, value: Value) -> Option<T> {
-        let read = serde_json::from_value(value);
-        read.map_err(|error| self.unread.push(format!("cannot read {what}: {error} (MR5017)"))).ok()
-    }
-
-    async fn definition(&mut self, kind: &str, name: &str) -> Option<Definition> {
+    async fn definition(&self, kind: &str, name: &str) -> Option<Definition> {
         let api: Api<CustomResourceDefinition> = Api::all(self.connection.client.clone());
         let found = self.connection.ask(&format!("read the definition of {kind}"), api.get_opt(name)).await;
         let Some(found) = self.noted(found)? else { return Some(Definition::Absent) };
@@ -122,25 +97,8 @@ impl Reader<'_> {
         Some(if other.is_empty() { Definition::Same } else { Definition::Other(other) })
     }
 
-    async fn nodes(&mut self, observed: &mut Observed) {
-        let api: Api<Node> = Api::all(self.connection.client.clone());
-        let mut keep = |node: Node| observed.nodes.extend([observed::node(&node)]);
-        let params = ListParams::default();
-        let read = self.connection.pages("list nodes", &api, params, MOST_NODES, &mut keep).await;
-        self.noted(read);
-    }
-
-    async fn reports(&mut self, facts: &mut Facts) {
-        for report in self.noted(nodes::all(self.connection).await).into_iter().flatten() {
-            if let Some(report) = self.typed::<MeshCNINode>("a MeshCNINode", report) {
-                facts.observed.reports.extend([observed::report(&report)]);
-                facts.reports.insert(report.name_any(), report.status.unwrap_or_default());
-            }
-        }
-    }
-
     /// The agents, and the controller's pods.
-    async fn pods(&mut self, observed: &mut Observed) -> Option<Vec<Controller>> {
+    async fn pods(&self, observed: &mut Observed) -> Option<Vec<Controller>> {
         let client = self.connection.client.clone();
         let all = || ListParams::default();
         let api: Api<workloads::Pod> =
@@ -152,7 +110,7 @@ impl Reader<'_> {
         self.noted(read)?;
         let api: Api<Pod> = Api::namespaced(client, self.home);
         let mut controllers = Vec::new();
-        let params = all().labels("app.kubernetes.io/name=millrace,app.kubernetes.io/component=controller");
+        let params = all().labels(CONTROLLERS);
         let mut keep = |pod: Pod| controllers.push(controller(&pod));
         let read =
             self.connection.pages("list the controller's pods", &api, params, MOST_PODS, &mut keep).await;
@@ -160,7 +118,7 @@ impl Reader<'_> {
         Some(controllers)
     }
 
-    async fn lease(&mut self) -> Option<Lease> {
+    async fn lease(&self) -> Option<Lease> {
         let api: Api<ApiLease> = Api::namespaced(self.connection.client.clone(), self.home);
         let act = format!("read Lease {}/{}", self.home, lease::NAME);
         let read = self.connection.ask(&act, api.get_opt(lease::NAME)).await;
@@ -174,25 +132,6 @@ impl Reader<'_> {
 
     fn service(&self) -> String {
         format!("{}/{WEBHOOK}", self.home)
-    }
-}
-
-/// Hears what the survey was refused.
-struct Ear {
-    patience: Duration,
-    failed: RefCell<Vec<String>>,
-}
-
-impl Asker for Ear {
-    fn heard(&self, _: &'static str, failed: Option<&apply::Error>) {
-        let absent = |error: &apply::Error| matches!(error, apply::Error::Refused { cause: kube::Error::Api(status), .. } if status.code == 404);
-        if let Some(error) = failed.filter(|error| !absent(error)) {
-            self.failed.borrow_mut().push(format!("cannot {error}"));
-        }
-    }
-
-    fn patience(&self) -> Duration {
-        self.patience
     }
 }
 

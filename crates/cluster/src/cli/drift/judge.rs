@@ -59,21 +59,18 @@ fn objects(facts: &Facts, lang: Lang) -> Vec<Line> {
             )),
             Standing::Changed(fields) => {
                 let text = say!(lang, "{object} was changed", "{object} 被修改过");
-                let line = line(Code::ChildChanged, text);
-                let object = object.to_lowercase();
-                let next = line.next.map(|next| next.replace("OBJECT", &asked(&object)));
-                Line { detail: fields.clone(), next, ..line }
+                let line = line(Code::ChildChanged, text).naming("OBJECT", &asked(&object.to_lowercase()));
+                Line { detail: fields.clone(), ..line }
             }
         });
     }
     let same = facts.objects.iter().filter(|(_, standing)| *standing == Standing::Same).count();
-    if same > 0 {
-        lines.push(Line::good(say!(
-            lang,
-            "{same} objects are as the controller would write them",
-            "{same} 个对象与控制器所写的一致"
-        )));
-    }
+    let well = say!(
+        lang,
+        "{same} objects are as the controller would write them",
+        "{same} 个对象与控制器所写的一致"
+    );
+    lines.extend((same > 0).then(|| Line::good(well)));
     if facts.moving && lines.iter().any(is_bad) {
         let text = say!(
             lang,
@@ -111,18 +108,13 @@ fn chains(facts: &Facts, lang: Lang) -> Vec<Line> {
         let contested = bad(report, "NoChainConflict").map(|why| (Code::ChainOverwritten, why));
         let broken = || bad(report, "ChainConfigured").map(|why| (Code::AgentNotReady, why));
         if let Some((code, why)) = contested.or_else(broken) {
-            let line = Line::coded(Mark::Bad, code, format!("{node}: {why}"), lang);
-            lines.push(Line { next: line.next.map(|next| next.replace("NODE", node)), ..line });
+            lines.push(Line::coded(Mark::Bad, code, format!("{node}: {why}"), lang).naming("NODE", node));
         }
     }
-    let well = facts.reports.len() - lines.len();
-    if well > 0 {
-        lines.push(Line::good(say!(
-            lang,
-            "on {well} nodes the chain is as it was installed",
-            "{well} 个节点上的链与安装时一致"
-        )));
-    }
+    let same = facts.reports.len() - lines.len();
+    let well =
+        say!(lang, "on {same} nodes the chain is as it was installed", "{same} 个节点上的链与安装时一致");
+    lines.extend((same > 0).then(|| Line::good(well)));
     lines
 }
 
@@ -154,14 +146,13 @@ fn pods(facts: &Facts, lang: Lang) -> Vec<Line> {
     if let Some(last) = lines.iter_mut().take(MOST).last() {
         last.next = Some("millrace migrate".to_owned());
     }
-    if plan.changes.is_empty() {
-        let same = plan.same;
-        lines.push(Line::good(say!(
-            lang,
-            "all {same} pods of the mesh are redirected by whom they should be",
-            "网格内 {same} 个 Pod 均由应有的一方重定向"
-        )));
-    }
+    let same = plan.same;
+    let well = say!(
+        lang,
+        "all {same} pods of the mesh are redirected by whom they should be",
+        "网格内 {same} 个 Pod 均由应有的一方重定向"
+    );
+    lines.extend(plan.changes.is_empty().then(|| Line::good(well)));
     lines
 }
 
@@ -184,14 +175,13 @@ fn rules(facts: &Facts, lang: Lang) -> Vec<Line> {
             lines.push(Line::coded(Mark::Bad, Code::RulesDrifted, text, lang));
         }
     }
-    if !looked.is_empty() && lines.is_empty() {
-        let count = looked.len();
-        lines.push(Line::good(say!(
-            lang,
-            "running pods on {count} nodes are redirected as planned",
-            "{count} 个节点上运行中的 Pod 均按计划重定向"
-        )));
-    }
+    let count = looked.len();
+    let well = say!(
+        lang,
+        "running pods on {count} nodes are redirected as planned",
+        "{count} 个节点上运行中的 Pod 均按计划重定向"
+    );
+    lines.extend((count > 0 && lines.is_empty()).then(|| Line::good(well)));
     if !unlooked.is_empty() {
         let text =
             say!(lang, "nobody looks into running pods on {unlooked}", "{unlooked} 上没有查看运行中的 Pod");

@@ -1,31 +1,29 @@
 //! Reads what should be and what is. What the controller would write is tried by the server (dry run), and changes nothing.
 
 use super::objects::{Live, Standing, compare, wanted};
+use crate::api::kinds::kept;
 use crate::api::mesh::MeshCNI;
-use crate::api::node::{MeshCNINode, MeshCNINodeStatus};
-use crate::cli::connect::{Connection, Error};
+use crate::api::node::MeshCNINodeStatus;
+use crate::cli::change;
+use crate::cli::connect::Connection;
 use crate::cli::plan::{Plan, plan};
+use crate::cli::reader::Reader;
 use crate::cli::wait::Line;
-use crate::cli::{change, nodes};
 use crate::controller::admission::{SECRET, certs_of};
-use crate::controller::apply::{self, Asker, api, is_ours, named};
+use crate::controller::apply::{api, is_ours, named};
 use crate::controller::children::{Endpoint, Home, Key, MANAGED_BY, MANAGER, Release};
-use crate::controller::observed::{self, Observed};
-use crate::controller::watches::{KINDS, resource};
+use crate::controller::observed::Observed;
 use crate::controller::{preconditions, revisions, targets};
 use crate::print::words::MUTATING;
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{Node, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// The most of our objects of a kind (M10): a cluster has a handful.
 const MOST: usize = 5_000;
-/// The most nodes.
-const MOST_NODES: usize = 20_000;
 
 /// What should be, and what is.
 #[derive(Clone, Debug, Default)]
@@ -54,25 +52,19 @@ pub(super) async fn read(connection: &Connection, home: &str, line: Line) -> Res
     let mesh: MeshCNI = serde_json::from_value(live).context(
         "read the MeshCNI: its definition is another than this program's; see `millrace explain MR5017`",
     )?;
-    let mut reader = Reader { connection, home: home.to_owned(), line, unread: Vec::new() };
+    let mut reader = Reader::new("drift", connection, home, line);
     let moving = mesh.status.as_ref().is_some_and(|status| status.operation.is_some());
     let mut facts = Facts { moving, ..Facts::default() };
-    reader.line.show("drift: objects");
+    reader.show("objects");
     facts.objects = reader.objects(&mesh).await;
-    reader.line.show("drift: nodes");
-    for node in reader.noted(nodes::all(connection).await).into_iter().flatten() {
-        match serde_json::from_value::<MeshCNINode>(node) {
-            Ok(node) => drop(facts.reports.insert(node.name_any(), node.status.unwrap_or_default())),
-            Err(error) => reader.unread.push(format!("cannot read a MeshCNINode: {error} (MR5017)")),
-        }
-    }
-    reader.line.show("drift: pods");
+    reader.show("nodes");
+    let reports = reader.reports().await.into_iter();
+    facts.reports = reports.map(|node| (node.name_any(), node.status.unwrap_or_default())).collect();
+    reader.show("pods");
     if settled(&mesh) {
-        let planned = plan(connection, None, &spec).await;
-        facts.plan = planned.map_err(|error| reader.unread.push(error.to_string())).ok();
+        facts.plan = reader.noted(plan(connection, None, &spec).await);
     }
-    reader.line.clear();
-    facts.unread = reader.unread;
+    facts.unread = reader.unread();
     Ok(facts)
 }
 
@@ -84,24 +76,14 @@ fn settled(mesh: &MeshCNI) -> bool {
     mesh.spec.mode != Mode::Cni || state == State::Serving
 }
 
-struct Reader<'a> {
-    connection: &'a Connection,
-    home: String,
-    line: Line,
-    unread: Vec<String>,
-}
-
 impl Reader<'_> {
-    fn noted<T>(&mut self, read: Result<T, Error>) -> Option<T> {
-        read.map_err(|error| self.unread.push(error.to_string())).ok()
-    }
-
     /// Our objects, those that are there and those that should be.
-    async fn objects(&mut self, mesh: &MeshCNI) -> Vec<(String, Standing)> {
+    async fn objects(&self, mesh: &MeshCNI) -> Vec<(String, Standing)> {
         let Some(live) = self.live().await else { return Vec::new() };
         let Some(home) = self.dwelling(mesh).await else { return Vec::new() };
         let Some(revisions) = self.revisions().await else { return Vec::new() };
-        let Some(observed) = self.nodes().await else { return Vec::new() };
+        let mut observed = Observed::default();
+        let Some(()) = self.nodes(&mut observed).await else { return Vec::new() };
         let groups = targets::groups(&mesh.spec, &observed);
         let endpoint = self.endpoint(&live).await;
         let trees = wanted(&home, mesh, &revisions, &groups, &live, endpoint.as_ref());
@@ -121,7 +103,7 @@ impl Reader<'_> {
         endpoint.is_none() && key.kind == "MutatingWebhookConfiguration"
     }
 
-    async fn standing(&mut self, key: &Key, tree: &Value, live: Option<&DynamicObject>) -> Option<Standing> {
+    async fn standing(&self, key: &Key, tree: &Value, live: Option<&DynamicObject>) -> Option<Standing> {
         let api = api(&self.connection.client, key);
         let Some(live) = live else {
             let read = self.connection.ask(&format!("read {}", named(key)), api.get_opt(&key.name)).await;
@@ -138,73 +120,52 @@ impl Reader<'_> {
         self.noted(tried).map(|tried| compare(live, &tried))
     }
 
-    async fn live(&mut self) -> Option<Live> {
+    async fn live(&self) -> Option<Live> {
         let mut found = Live::new();
-        for (.., kind, _) in KINDS {
-            let api: Api<DynamicObject> = Api::all_with(self.connection.client.clone(), &resource(kind));
+        for kind in kept() {
+            let api: Api<DynamicObject> = Api::all_with(self.connection.client.clone(), &kind.resource());
             let params = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
             let mut keep = |object: DynamicObject| {
                 let key = Key {
-                    kind: kind.to_owned(),
+                    kind: kind.name.to_owned(),
                     namespace: object.namespace().unwrap_or_default(),
                     name: object.name_any(),
                 };
                 found.insert(key, object);
             };
-            let read = self.connection.pages(&format!("list {kind}s"), &api, params, MOST, &mut keep).await;
+            let act = format!("list {}", kind.plural);
+            let read = self.connection.pages(&act, &api, params, MOST, &mut keep).await;
             self.noted(read)?;
         }
         Some(found)
     }
 
-    async fn dwelling(&mut self, mesh: &MeshCNI) -> Option<Home> {
+    async fn dwelling(&self, mesh: &MeshCNI) -> Option<Home> {
         let version = self.connection.client.apiserver_version();
         let version = self.connection.ask("read the API server's version", version).await;
         let server = self.noted(version).map(|version| (version.major, version.minor))?;
         let facts = preconditions::Facts { server: Some(server), ..preconditions::Facts::default() };
         Some(Home {
-            namespace: self.home.clone(),
+            namespace: self.home.to_owned(),
             owner: mesh.uid().unwrap_or_default(),
             surges: facts.surges(),
         })
     }
 
-    async fn revisions(&mut self) -> Option<BTreeMap<i64, Release>> {
-        let api = Api::namespaced(self.connection.client.clone(), &self.home);
-        let known = revisions::known(&api, &Patience(self.connection.patience)).await;
-        known.map_err(|error| self.unread.push(format!("cannot {error}"))).ok()
-    }
-
-    async fn nodes(&mut self) -> Option<Observed> {
-        let api: Api<Node> = Api::all(self.connection.client.clone());
-        let mut observed = Observed::default();
-        let mut keep = |node: Node| observed.nodes.extend([observed::node(&node)]);
-        let params = ListParams::default();
-        let read = self.connection.pages("list nodes", &api, params, MOST_NODES, &mut keep).await;
-        self.noted(read)?;
-        Some(observed)
+    async fn revisions(&self) -> Option<BTreeMap<i64, Release>> {
+        let api = Api::namespaced(self.connection.client.clone(), self.home);
+        revisions::known(&api, self).await.ok()
     }
 
     /// How the API server should reach the webhook: whom to trust by the Secret, and where as it is registered.
-    async fn endpoint(&mut self, live: &Live) -> Option<Endpoint> {
+    async fn endpoint(&self, live: &Live) -> Option<Endpoint> {
         let registered = live.iter().find(|(key, _)| key.name == MUTATING).map(|(_, object)| object);
         let client = registered.map(|object| object.data["webhooks"][0]["clientConfig"].clone());
         let url = client.and_then(|client| client["url"].as_str().map(str::to_owned));
-        let secrets: Api<Secret> = Api::namespaced(self.connection.client.clone(), &self.home);
+        let secrets: Api<Secret> = Api::namespaced(self.connection.client.clone(), self.home);
         let act = format!("read whom to trust in Secret {}/{SECRET}", self.home);
         let secret = self.connection.ask(&act, secrets.get_opt(SECRET)).await;
         let bundle = self.noted(secret)?.as_ref().and_then(certs_of)?.bundle();
         Some(Endpoint { bundle, url })
-    }
-}
-
-/// For requests that are made by the controller's own functions.
-struct Patience(Duration);
-
-impl Asker for Patience {
-    fn heard(&self, _: &'static str, _: Option<&apply::Error>) {}
-
-    fn patience(&self) -> Duration {
-        self.0
     }
 }

@@ -44,8 +44,7 @@ impl Words<'_> {
             let trouble = target.trouble.as_ref()?;
             let (name, reason) = (&target.name, &trouble.reason);
             let mark = if target.ready { Mark::Bad } else { Mark::Odd };
-            let line = self.coded(mark, trouble.code, format!("{name}: {reason}"));
-            Some(Line { next: line.next.map(|next| next.replace("NODE", name)), ..line })
+            Some(self.coded(mark, trouble.code, format!("{name}: {reason}")).naming("NODE", name))
         }));
         lines.extend(self.more(troubled.len()));
         lines

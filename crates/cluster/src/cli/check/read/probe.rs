@@ -1,9 +1,9 @@
 //! Whether the webhook answers, seen by a pod that is created as a server dry run: it carries a stamp that nobody gave it, which
 //! our webhook takes away from every pod and nobody else does. Nothing is kept of it.
 
-use super::Reader;
 use crate::cli::check::facts::Probe;
 use crate::cli::connect::Error;
+use crate::cli::reader::Reader;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};

@@ -1,7 +1,7 @@
 //! What whoever asks may do, asked of the API server itself.
 
-use super::Reader;
 use crate::cli::check::facts::Right;
+use crate::cli::reader::Reader;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -9,7 +9,7 @@ use kube::api::{Api, PostParams};
 
 impl Reader<'_> {
     /// Each of these, and whether it is given. What nobody answered is left out.
-    pub(super) async fn rights(&mut self, wanted: &[Right]) -> Vec<(Right, bool)> {
+    pub(super) async fn rights(&self, wanted: &[Right]) -> Vec<(Right, bool)> {
         let mut found = Vec::new();
         for right in wanted {
             match self.may(right).await {
@@ -21,7 +21,7 @@ impl Reader<'_> {
         found
     }
 
-    async fn may(&mut self, right: &Right) -> Option<bool> {
+    async fn may(&self, right: &Right) -> Option<bool> {
         let api: Api<SelfSubjectAccessReview> = Api::all(self.connection.client.clone());
         let (resource, part) = right.resource.split_once('/').unwrap_or((right.resource, ""));
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());

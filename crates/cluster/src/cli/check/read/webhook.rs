@@ -2,8 +2,8 @@
 //!
 //! Of the Secret only the dates and whom to trust are kept.
 
-use super::Reader;
 use crate::cli::check::facts::{Certificates, Registered, Webhook};
+use crate::cli::reader::Reader;
 use crate::controller::admission::{SECRET, certs_of};
 use crate::print::words::{MUTATING, WEBHOOK};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 impl Reader<'_> {
-    pub(super) async fn webhook(&mut self) -> Webhook {
+    pub(super) async fn webhook(&self) -> Webhook {
         let client = self.connection.client.clone();
         let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
         let read = self.connection.ask("list webhooks", api.list(&ListParams::default().limit(500))).await;

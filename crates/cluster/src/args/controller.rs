@@ -5,6 +5,12 @@ use clap::Args as ClapArgs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// An endpoint that goes is told to each kube-proxy by a watch, which writes it down no more often than each second
+/// (KubeProxyConfiguration, minSyncPeriod); the rest is room for large and for busy clusters.
+const LINGER: u32 = 10;
+/// With what is done beside, it is within the pod's terminationGracePeriodSeconds.
+pub(crate) const MOST_LINGER: u32 = 20;
+
 /// Make the cluster what its MeshCNI says: agents on nodes, pods converted, and a status that tells how far it is.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = super::EXIT)]
@@ -27,6 +33,10 @@ pub(crate) struct Controller {
     /// How many seconds after the last pod was converted agents stay at least: a pod that was just admitted may be on its way.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) settle_seconds: u32,
+    /// How many seconds reviews are answered on after SIGTERM, 0 to 20: an API server hears late that this webhook goes. A second
+    /// SIGTERM ends that.
+    #[arg(long, value_name = "SECONDS", default_value_t = LINGER, value_parser = clap::value_parser!(u32).range(0..=i64::from(MOST_LINGER)))]
+    pub(crate) linger_seconds: u32,
     /// Where health and metrics are served; none for nowhere.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:15095", value_parser = listen)]
     pub(crate) metrics_address: Listen,

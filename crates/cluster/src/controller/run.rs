@@ -3,6 +3,7 @@
 //! Being told to stop changes nothing in the cluster but who acts there.
 
 use super::admission::{Told, Webhook};
+use super::converting;
 use super::judged;
 use super::lease::Claim;
 use super::metrics::Metrics;
@@ -11,8 +12,9 @@ use super::reconcile::{Leader, Orders};
 use super::watches;
 use super::world::Shared;
 use crate::agent::client::{Access, Link};
-use crate::args::controller::Controller;
+use crate::args::controller::{Controller, MOST_LINGER};
 use crate::http::{self, Limits};
+use crate::print::controller::deployment::GRACE;
 use crate::print::words::{self, WEBHOOK};
 use crate::telemetry;
 use crate::webhook::metrics::Metrics as Admitted;
@@ -23,10 +25,15 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long what is under way may go on after the end was called.
-const FAREWELL: Duration = Duration::from_secs(3);
+/// How long the Lease may take to be given back.
+const RELEASE: Duration = Duration::from_secs(3);
+/// How long what is under way may go on once nothing new is answered: what one review may take, and a little more.
+const FAREWELL: Duration = Duration::from_secs(7);
 /// Between two attempts at the first certificates: an API server that is away tells nobody when it is back.
 const AGAIN: Duration = Duration::from_secs(3);
+
+// Who is told to go is ended by the kubelet after this grace, whatever it is doing.
+const _: () = assert!(MOST_LINGER as u64 + FAREWELL.as_secs() < GRACE as u64);
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &Controller, identity: String, namespace: String) -> Result<()> {
@@ -42,7 +49,7 @@ async fn live(args: &Controller, identity: String, namespace: String) -> Result<
     let stop = telemetry::stop()?;
     let admitted = Admitted::default();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), &admitted);
-    let health = Health::default();
+    let health = Health::new(stop.clone());
     let access = args.kubeconfig.clone().map_or(Access::InCluster, Access::Kubeconfig);
     let client =
         Link::new(access).await.context("cannot prepare the way to the API server")?.current().client;
@@ -58,11 +65,11 @@ async fn live(args: &Controller, identity: String, namespace: String) -> Result<
         None => None,
         Some(address) => {
             let names = vec![called(args.webhook_url.as_deref(), &namespace)];
-            let told = Told { address, names, namespace: namespace.clone() };
+            let told = Told { address, names, namespace: namespace.clone(), identity: identity.clone() };
             // Without an API server there is nobody to ask us either.
             let Some(webhook) = listening(&told, &client, &metrics, &stop).await else { return Ok(()) };
             let bundle = webhook.bundle();
-            answering.spawn(webhook.serve(admitted, last.clone()));
+            answering.spawn(webhook.serve(admitted, stop.clone(), last.clone()));
             Some((bundle, args.webhook_url.clone()))
         }
     };
@@ -73,10 +80,26 @@ async fn live(args: &Controller, identity: String, namespace: String) -> Result<
         settle: Duration::from_secs(args.settle_seconds.into()),
         webhook,
     };
-    take_turns(args, &orders, &client, &metrics, &health, &stop).await;
+    let lingering = async {
+        stop.cancelled().await;
+        let asked = orders.webhook.is_some();
+        if asked { linger(Duration::from_secs(args.linger_seconds.into())).await } else { Ok(()) }
+    };
+    let ((), lingered) =
+        tokio::join!(take_turns(args, &orders, &client, &metrics, &health, &stop), lingering);
+    lingered?;
     last.cancel();
     let _ = timeout(FAREWELL, async { while answering.join_next().await.is_some() {} }).await;
     tracing::info!("stopped; the cluster stays as it is");
+    Ok(())
+}
+
+/// Serves on for that long, or until told to stop once more: whoever asks hears late that we go, and nobody tells when the last
+/// one has.
+async fn linger(time: Duration) -> Result<()> {
+    tracing::info!(seconds = time.as_secs(), "reviews are answered on");
+    let again = telemetry::stop()?;
+    let _ = timeout(time, again.cancelled()).await;
     Ok(())
 }
 
@@ -136,7 +159,7 @@ async fn take_turns(
             break;
         }
     }
-    match timeout(FAREWELL, claim.release()).await {
+    match timeout(RELEASE, claim.release()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("give the Lease back: {error}"),
         Err(_) => tracing::warn!("give the Lease back: no answer"),
@@ -148,6 +171,7 @@ async fn act(orders: Orders, client: Client, metrics: Metrics, stop: Cancellatio
     let mut tasks = JoinSet::new();
     watches::start(&mut tasks, &client, &orders.namespace, &shared);
     tasks.spawn(watches::mesh(client.clone(), shared.clone()));
+    tasks.spawn(converting::listen(client.clone(), orders.namespace.clone(), shared.clone()));
     if let Some(way) = orders.webhook.clone() {
         tasks.spawn(judged::keep(client.clone(), metrics.clone(), orders.namespace.clone(), way));
     }

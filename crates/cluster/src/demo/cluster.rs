@@ -80,6 +80,7 @@ impl Cluster {
             ["--identity", "demo"],
             ["--namespace", HOME],
             ["--settle-seconds", SETTLE],
+            ["--linger-seconds", "0"],
             ["--metrics-address", "none"],
             ["--webhook-address", &address],
             ["--webhook-url", &url],

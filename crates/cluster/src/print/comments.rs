@@ -268,6 +268,11 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
         "Without a controller nothing breaks, but nothing is converted, healed or changed either.",
     ),
     (
+        "controller/Deployment/spec/template/spec/terminationGracePeriodSeconds",
+        "It gives its Lease back at once and answers reviews on for ten seconds, until API servers send them\n\
+         elsewhere (--linger-seconds).",
+    ),
+    (
         "controller/Deployment/spec/template/spec/tolerations",
         "The start-up taint: whoever takes it off nodes cannot wait for that. Another key in the MeshCNI\n\
          (nodeTaint.key) belongs here as well.",

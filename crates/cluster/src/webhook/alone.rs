@@ -44,7 +44,7 @@ async fn live(args: &Webhook, metrics: Metrics) -> Result<()> {
     let address = listener.local_addr().context("ask for our own address")?;
     tracing::info!("serving https://{address}{PATH}; its authority is {}", store.authority().display());
     let stop = telemetry::stop()?;
-    let admission = Admission { wishes: wishes.subscribe(), metrics };
+    let admission = Admission::plain(wishes.subscribe(), metrics);
     let server = serve(listener, served.subscribe(), admission, LIMITS, stop.clone());
     let look = async {
         while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {

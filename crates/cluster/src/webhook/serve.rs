@@ -11,8 +11,10 @@ use crate::http::{self, Limits};
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use std::sync::Arc;
@@ -36,7 +38,8 @@ pub(crate) const LIMITS: Limits = Limits {
     patience: Duration::from_secs(120),
     request: Duration::from_secs(5),
     life: Duration::from_secs(3_600),
-    farewell: Duration::from_secs(3),
+    // As long as a request may take.
+    farewell: Duration::from_secs(5),
 };
 
 /// What the answers depend on.
@@ -44,8 +47,27 @@ pub(crate) const LIMITS: Limits = Limits {
 pub(crate) struct Admission {
     /// What the operator wishes now.
     pub(crate) wishes: watch::Receiver<Wishes>,
+    /// Until when that is known; for ever, if nothing. By then it is heard anew, or no pod is converted.
+    pub(crate) known: watch::Receiver<Option<Instant>>,
     /// What is counted.
     pub(crate) metrics: Metrics,
+    /// Cancelled when this server is about to go: whoever asks is told to make another connection the next time.
+    pub(crate) leaving: CancellationToken,
+}
+
+impl Admission {
+    /// By wishes that are always known, of a server that nobody is taken elsewhere from.
+    pub(crate) fn plain(wishes: watch::Receiver<Wishes>, metrics: Metrics) -> Admission {
+        let (known, leaving) = (watch::Sender::new(None).subscribe(), CancellationToken::new());
+        Admission { wishes, known, metrics, leaving }
+    }
+
+    /// What is wished, as far as that is known now.
+    fn wishes(&self) -> Wishes {
+        let wishes = self.wishes.borrow().clone();
+        let known = self.known.borrow().is_none_or(|until| Instant::now() < until);
+        Wishes { serving: wishes.serving && known, ..wishes }
+    }
 }
 
 /// Serves until `stop`, with whatever certificate `served` holds when a connection begins.
@@ -56,13 +78,16 @@ pub(crate) async fn serve(
     limits: Limits,
     stop: CancellationToken,
 ) {
+    let leaving = admission.leaving.clone();
     let router = Router::new().route(PATH, post(inject)).route(CHECK, post(check)).with_state(admission);
+    let router =
+        router.layer(from_fn(move |request, next| last_of_its_connection(leaving.clone(), request, next)));
     http::serve(TlsListener::new(listener, served), router, limits, stop).await;
 }
 
 async fn inject(State(admission): State<Admission>, body: Bytes) -> Response {
     let start = Instant::now();
-    let answer = review::answer(&body, &admission.wishes.borrow());
+    let answer = review::answer(&body, &admission.wishes());
     match answer {
         Ok((answer, outcome)) => {
             admission.metrics.admitted(outcome, start.elapsed());
@@ -80,6 +105,15 @@ async fn check(State(admission): State<Admission>, body: Bytes) -> Response {
         }
         Err(error) => malformed(&admission, &error),
     }
+}
+
+/// A connection that is kept open would be used until it is closed, and what is on its way then is lost.
+async fn last_of_its_connection(leaving: CancellationToken, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if leaving.is_cancelled() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Anybody may post anything here: it is counted, and told to whoever did.

@@ -382,8 +382,15 @@ impl Controller {
         let file = std::fs::File::create(&log).expect("the folder is ours");
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
         command.args(args).arg("--kubeconfig").arg(kubeconfig);
-        command.args(["--identity", identity, "--lease-seconds", "5", "--settle-seconds", "1"]);
-        command.args(["--metrics-address", "none", "--log-level", "debug"]);
+        let usual = [
+            ["--identity", identity],
+            ["--lease-seconds", "5"],
+            ["--settle-seconds", "1"],
+            ["--linger-seconds", "1"],
+            ["--metrics-address", "none"],
+            ["--log-level", "debug"],
+        ];
+        command.args(usual.iter().filter(|[flag, _]| !args.contains(flag)).flatten());
         Controller { child: command.stdin(Stdio::null()).stderr(file).spawn().expect("millrace runs"), log }
     }
 
@@ -397,10 +404,14 @@ impl Controller {
         Controller::with(api, identity, &webhook().each_ref().map(String::as_str))
     }
 
+    /// Sends it a signal, and waits for nothing.
+    pub(crate) fn tell(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
     /// Ends it so; asked to, it ends well.
     pub(crate) fn end(mut self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("it runs");
+        self.tell(signal);
         let ended = until("the controller ends", PATIENCE, || match self.child.try_wait() {
             Ok(Some(status)) => Ok(status),
             other => Err(format!("{other:?}")),
@@ -452,10 +463,15 @@ fn meshed(name: &str) -> Value {
     })
 }
 
+/// An address that nobody listens on.
+pub(crate) fn address() -> String {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr());
+    held.expect("loopback has a free port").to_string()
+}
+
 /// The arguments by which a webhook is where an API server of this machine reaches it.
 pub(crate) fn webhook() -> [String; 4] {
-    let held = std::net::TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr());
-    let address = held.expect("loopback has a free port").to_string();
+    let address = address();
     let url = format!("https://{address}/inject");
     ["--webhook-address".to_owned(), address, "--webhook-url".to_owned(), url]
 }

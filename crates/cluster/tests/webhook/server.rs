@@ -55,7 +55,7 @@ impl Server {
         let wishes = watch::Sender::new(Wishes::default());
         let served = watch::Sender::new(make::served(certs).expect("it can be served"));
         let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-        let admission = Admission { wishes: wishes.subscribe(), metrics: metrics.clone() };
+        let admission = Admission::plain(wishes.subscribe(), metrics.clone());
         let (certificate, token) = (served.subscribe(), stop.clone());
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {

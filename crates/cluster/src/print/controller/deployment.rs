@@ -21,6 +21,9 @@ pub(crate) const PRIORITY: &str = "system-cluster-critical";
 pub(crate) const WEBHOOK_PORT: i32 = 9443;
 /// Where health and metrics are.
 pub(crate) const HEALTH: i32 = 15095;
+/// How long a pod that is told to go may take: it serves on until API servers have heard of that (`--linger-seconds`), ends what is
+/// under way, and is gone well before.
+pub(crate) const GRACE: i64 = 30;
 /// How many there are.
 pub(crate) const REPLICAS: i32 = 2;
 /// The user of the image.
@@ -111,7 +114,7 @@ fn pod(words: &Words) -> PodSpec {
             ..PodSecurityContext::default()
         }),
         service_account_name: Some(CONTROLLER.into()),
-        termination_grace_period_seconds: Some(15),
+        termination_grace_period_seconds: Some(GRACE),
         tolerations: Some(tolerations()),
         ..PodSpec::default()
     }

@@ -6,6 +6,7 @@
 pub(crate) mod admission;
 pub(crate) mod apply;
 pub(crate) mod children;
+pub(crate) mod converting;
 pub(crate) mod decision;
 mod heal;
 mod judged;

@@ -12,6 +12,9 @@ pub(crate) struct MeshCNIStatus {
     /// The generation of the specification that this is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) observed_generation: Option<i64>,
+    /// The generation that pods are admitted by: no webhook goes by an earlier one any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admitted_generation: Option<i64>,
     /// Where the cluster is. Disabled: no agent is wanted, and none is left. Updating: on its way to what is wanted.
     /// Running: there. Degraded: it was there, or cannot get there; the conditions say why.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,10 +134,10 @@ pub(crate) struct Operation {
     /// When it began.
     #[schemars(schema_with = "time")]
     pub(crate) started_at: Time,
-    /// When something last moved.
+    /// When something last moved; where another controller took over since, when it did.
     #[schemars(schema_with = "time")]
     pub(crate) progressed_at: Time,
-    /// When it is called stalled if nothing moves.
+    /// When it is called stalled if nothing moves. What counts is how long the controller has watched, not the clock.
     #[schemars(schema_with = "time")]
     pub(crate) deadline: Time,
 }

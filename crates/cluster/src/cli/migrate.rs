@@ -5,6 +5,7 @@
 //! between two waves; started again it goes on, for what is done owes nothing any more, and what is on its way is told by its
 //! template.
 
+mod heard;
 mod ready;
 
 use super::connect::{Connection, Error, block_on};
@@ -54,6 +55,18 @@ pub(crate) fn run(args: &Migrate, out: &mut dyn Write) -> Result<Outcome> {
             return listed(&workloads, out);
         }
         let mut interrupt = wait::interrupts()?;
+        match heard::wait(&connection, args.timeout, &mut interrupt, style).await? {
+            heard::End::Heard => {}
+            heard::End::Interrupted => return Ok(Outcome::Interrupted),
+            heard::End::Late => {
+                let words = style.say(
+                    "no pod was restarted: webhooks have yet to hear of the last change; millrace check says why (MR4009)",
+                    "未重启任何 Pod:Webhook 尚未获知最近的变更;millrace check 说明原因 (MR4009)",
+                );
+                writeln!(out, "{words}")?;
+                return Ok(Outcome::Wrong);
+            }
+        }
         Migration::new(&connection, args, workloads.len()).all(workloads, &mut interrupt, out).await
     })
 }

@@ -1,11 +1,12 @@
 //! This replica's webhook: what it answers follows the MeshCNI, and its certificates are those of a Secret that all replicas
 //! share.
 //!
-//! A replica converts pods only while it knows that this is wanted: one that has heard nothing for a while stops. So a drain
-//! need not ask who is there. It answers no review itself; `webhook` does.
+//! A replica converts pods only while it knows that this is wanted, and says so before: one that has heard nothing for a while
+//! stops, at each review by the clock that nobody sets. It answers no review itself; `webhook` does.
 
 use super::apply::{Error, ask};
 use super::children::{MANAGED_BY, MANAGER};
+use super::converting::{DOUBT, Line, Map};
 use super::decision::wanted;
 use super::metrics::Metrics;
 use super::transition::Wanted;
@@ -37,8 +38,8 @@ use tokio_util::sync::CancellationToken;
 /// How often the MeshCNI is asked for though no change of it is told: a watch does not tell that there are none, nor that it is
 /// late.
 const ASK: Duration = Duration::from_secs(5);
-/// Who has heard nothing for so long converts no more. With one request's deadline it is well within `--settle-seconds`.
-const DOUBT: Duration = Duration::from_secs(20);
+/// How long a line that is struck at the end may take.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often the certificates are looked at though nobody wrote any: their dates pass without an event, and a clock may jump.
 const LOOK: Duration = Duration::from_secs(60);
 /// The Secret of the certificates.
@@ -53,6 +54,8 @@ pub(crate) struct Told {
     pub(crate) names: Vec<String>,
     /// The namespace of its Secret.
     pub(crate) namespace: String,
+    /// Who it is.
+    pub(crate) identity: String,
 }
 
 /// A webhook that is about to answer.
@@ -81,12 +84,24 @@ impl Webhook {
         self.bundle.subscribe()
     }
 
-    /// Answers until told to stop.
-    pub(crate) async fn serve(mut self, admitted: Admitted, stop: CancellationToken) {
+    /// Answers until told to stop; from `leaving` on as somebody who is about to go.
+    pub(crate) async fn serve(
+        mut self,
+        admitted: Admitted,
+        leaving: CancellationToken,
+        stop: CancellationToken,
+    ) {
         let wishes = watch::Sender::new(Wishes { serving: false, ..Wishes::default() });
-        let admission = Admission { wishes: wishes.subscribe(), metrics: admitted };
+        let known = watch::Sender::new(Some(Instant::now()));
+        let (wished, until) = (wishes.subscribe(), known.subscribe());
+        let admission = Admission { wishes: wished, known: until, metrics: admitted, leaving };
         let answering = serve(self.listener, self.served.subscribe(), admission, LIMITS, stop.clone());
-        let following = follow(&self.client, &self.metrics, &wishes, &stop);
+        let map = Map::new(self.client.clone(), &self.told.namespace, self.metrics.clone());
+        let mut line = Line::new(map, &self.told.identity);
+        let following = async {
+            Following { metrics: &self.metrics, wishes, known }.follow(&self.client, &mut line, &stop).await;
+            let _ = timeout(FAREWELL, line.say(None)).await;
+        };
         let renewing = async {
             let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.told.namespace);
             let mut written = changes(secrets, SECRET);
@@ -122,33 +137,60 @@ pub(crate) fn wishes(mesh: Option<&MeshCNI>) -> Wishes {
     Wishes { mode, serving: wishes.serving && is_serving, ..wishes }
 }
 
-/// Keeps the wishes those of the MeshCNI, until told to stop.
-async fn follow(
-    client: &Client,
-    metrics: &Metrics,
-    wishes_now: &watch::Sender<Wishes>,
-    stop: &CancellationToken,
-) {
-    let meshes: Api<MeshCNI> = Api::all(client.clone());
-    let mut heard = Instant::now();
-    let mut changed = changes(meshes.clone(), "default");
-    loop {
-        // What an answer says was so when it was asked for.
-        let asked = Instant::now();
-        match ask(metrics, "get", || "the MeshCNI".to_owned(), meshes.get_opt("default")).await {
-            Ok(mesh) => {
-                heard = asked;
-                set(wishes_now, wishes(mesh.as_ref()));
+/// What is heard, for those who answer.
+struct Following<'a> {
+    metrics: &'a Metrics,
+    wishes: watch::Sender<Wishes>,
+    known: watch::Sender<Option<Instant>>,
+}
+
+impl Following<'_> {
+    /// Keeps the wishes those of the MeshCNI, until told to stop.
+    async fn follow(&self, client: &Client, line: &mut Line, stop: &CancellationToken) {
+        let meshes: Api<MeshCNI> = Api::all(client.clone());
+        let mut heard = Instant::now();
+        let mut changed = changes(meshes.clone(), "default");
+        loop {
+            // What an answer says was so when it was asked for.
+            let asked = Instant::now();
+            match ask(self.metrics, "get", || "the MeshCNI".to_owned(), meshes.get_opt("default")).await {
+                Ok(mesh) => {
+                    if asked.saturating_duration_since(heard) >= DOUBT {
+                        line.doubt();
+                    }
+                    heard = asked;
+                    if self.go_by(mesh.as_ref(), line, asked).await {
+                        continue;
+                    }
+                }
+                Err(error) if heard.elapsed() >= DOUBT => tracing::warn!("no pod is converted: {error}"),
+                Err(error) => tracing::debug!("{error}"),
             }
-            Err(error) if heard.elapsed() >= DOUBT => {
-                tracing::warn!("no pod is converted: {error}");
-                let now = wishes_now.borrow().clone();
-                set(wishes_now, Wishes { serving: false, ..now });
+            if stop.run_until_cancelled(timeout(ASK, changed.next())).await.is_none() {
+                return;
             }
-            Err(error) => tracing::debug!("{error}"),
         }
-        if stop.run_until_cancelled(timeout(ASK, changed.next())).await.is_none() {
-            return;
+    }
+
+    /// Goes by this MeshCNI, as it was at that moment. Whether to ask for it once more at once: who is about to convert says so
+    /// first, and then looks whether that is still wanted.
+    async fn go_by(&self, mesh: Option<&MeshCNI>, line: &mut Line, asked: Instant) -> bool {
+        let wishes = wishes(mesh);
+        let generation = mesh.and_then(|mesh| mesh.metadata.generation).unwrap_or_default();
+        let converts = (wishes.mode == Mode::Cni && wishes.serving).then_some(generation);
+        let begins = converts.is_some() && !line.is_there();
+        let serving = wishes.serving && !begins;
+        set(&self.wishes, Wishes { serving, ..wishes });
+        self.known.send_replace(Some(asked + DOUBT));
+        match line.say(converts).await {
+            Ok(()) => begins,
+            Err(error) => {
+                tracing::warn!(
+                    "{}: {error}",
+                    if begins { "no pod is converted" } else { "others wait for us" }
+                );
+                false
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::api::ours::UNPROTECTED;
 use crate::api::status::{MeshCNIStatus, State};
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What a decision depends on.
 #[derive(Clone, Copy)]
@@ -47,6 +48,10 @@ pub(crate) struct Question<'a> {
     pub(crate) webhook: bool,
     /// See [`Input::settled`].
     pub(crate) settled: bool,
+    /// See [`Input::heard`].
+    pub(crate) heard: bool,
+    /// For how long this controller has watched that nothing moves: see [`status::dated`].
+    pub(crate) unmoved: Duration,
     /// The moment.
     pub(crate) now: Timestamp,
 }
@@ -80,7 +85,8 @@ pub(crate) struct Decision {
 pub(crate) fn decide(question: &Question<'_>) -> Decision {
     let Question { mesh, home, observed, release, revision, now, .. } = *question;
     let spec = &release.spec;
-    let previous = mesh.status.clone().unwrap_or_default();
+    let previous =
+        status::dated(mesh.status.as_ref().unwrap_or(&MeshCNIStatus::default()), question.unmoved, now);
     let wanted = wanted(mesh);
     let back_to = back_to(question, &previous, wanted);
     let effective = back_to.and_then(question.released).unwrap_or(release);
@@ -98,6 +104,7 @@ pub(crate) fn decide(question: &Question<'_>) -> Decision {
         targets: &nodes.targets,
         dependent: if is_forsaken(mesh, wanted) { 0 } else { observed.pods.dependent() },
         settled: question.settled,
+        heard: question.heard,
         agents_left: sets || observed.has_agents(),
         unclear: &names,
         clearing: observed.is_clearing(),
@@ -138,6 +145,7 @@ fn said(
         registered: !question.webhook
             || step.state != State::Serving
             || question.children.keys().any(|key| key.kind == "MutatingWebhookConfiguration"),
+        heard: question.heard,
         observed,
         found,
         broken,

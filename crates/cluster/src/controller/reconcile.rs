@@ -5,6 +5,7 @@
 //! refused. It decides nothing itself.
 
 mod events;
+mod hearing;
 mod nodes;
 mod objects;
 
@@ -15,7 +16,7 @@ use super::heal::Healing;
 use super::metrics::Metrics;
 use super::preconditions::{self, Facts};
 use super::revisions::Revisions;
-use super::status::is_turn;
+use super::status::{Watched, is_turn};
 use super::survey;
 use super::transition::{Agents, Wanted};
 use super::watches::NEEDED;
@@ -77,8 +78,12 @@ pub(crate) struct Leader {
     surveyed: Option<Instant>,
     /// Since when this controller knows that pods are not converted, and whether it asked for a list of pods after that.
     drained: Option<(Instant, bool)>,
+    /// Whether the webhooks go by the specification as it is.
+    hearing: Option<hearing::Hearing>,
     /// When the status was written last.
     told: Option<Instant>,
+    /// How long nothing moved.
+    watched: Watched,
     /// When the next look is due, if nothing rings before.
     due: Option<Instant>,
     broken: Vec<String>,
@@ -98,7 +103,9 @@ impl Leader {
             facts: Facts::default(),
             surveyed: None,
             drained: None,
+            hearing: None,
             told: None,
+            watched: Watched::default(),
             due: None,
             broken: Vec::new(),
         }
@@ -159,10 +166,13 @@ impl Leader {
         let release = Release { spec: mesh.spec.clone(), image: self.orders.image.clone() };
         let generation = mesh.metadata.generation.unwrap_or_default();
         let revision = self.revision(&home, &release, generation).await?;
-        let decision = self.decide(&mesh, &home, &release, revision);
+        let heard = self.heard(&mesh).await?;
+        let now = (Timestamp::now(), Instant::now());
+        let decision = self.decide(&mesh, &home, (&release, revision), heard, now);
         self.metrics.status(&decision.status);
         let before = mesh.status.clone().unwrap_or_default();
         let mesh = self.write(&mesh, &decision.status).await?;
+        self.watched.written(&decision.status, mesh.status.as_ref().unwrap_or(&before), now);
         self.tell(&mesh, &before, &decision).await;
         let done = self.act(&mesh, &home, &release, &decision).await;
         self.note(done)
@@ -175,8 +185,17 @@ impl Leader {
         if world.knows(&kinds) { world.mesh.clone() } else { None }
     }
 
-    fn decide(&mut self, mesh: &MeshCNI, home: &Home, release: &Release, revision: i64) -> Decision {
+    fn decide(
+        &mut self,
+        mesh: &MeshCNI,
+        home: &Home,
+        (release, revision): (&Release, i64),
+        heard: bool,
+        (now, moment): (Timestamp, Instant),
+    ) -> Decision {
         let settled = self.settled(mesh);
+        let unmoved =
+            mesh.status.as_ref().map_or(Duration::ZERO, |status| self.watched.unmoved(status, moment));
         let mut world = self.shared.world();
         world.observed.pods = world.ledger.counts();
         let found = preconditions::find(&release.spec, &self.facts, &world.observed.nodes);
@@ -194,7 +213,9 @@ impl Leader {
             broken: &self.broken,
             webhook: self.orders.webhook.is_some(),
             settled,
-            now: Timestamp::now(),
+            heard,
+            unmoved,
+            now,
         })
     }
 

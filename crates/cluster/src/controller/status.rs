@@ -6,6 +6,8 @@
 mod conditions;
 mod operation;
 
+pub(crate) use operation::{Watched, dated};
+
 use super::children::Release;
 use super::observed::Observed;
 use super::preconditions::Found;
@@ -42,6 +44,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) step: &'a Step,
     /// Whether the API server was told of our webhook, where pods are to be converted.
     pub(crate) registered: bool,
+    /// Whether no webhook goes by an earlier specification any more.
+    pub(crate) heard: bool,
     /// What else is seen.
     pub(crate) observed: &'a Observed,
     /// What is wrong with the cluster itself.
@@ -81,6 +85,7 @@ pub(crate) fn status(previous: &MeshCNIStatus, facts: &Facts<'_>) -> MeshCNIStat
         failing_nodes: if agents_wanted(step.state) { failing } else { Vec::new() },
         history: history(previous, facts),
         last_good_revision: previous.last_good_revision,
+        admitted_generation: if facts.heard { Some(facts.generation) } else { previous.admitted_generation },
         ..MeshCNIStatus::default()
     };
     status.operation = operation::operation(previous, &status, facts);
@@ -101,7 +106,8 @@ pub(crate) fn is_turn(previous: &MeshCNIStatus, next: &MeshCNIStatus) -> bool {
         going.map(|operation| (operation.kind.clone(), operation.generation))
     };
     let plain = |status: &MeshCNIStatus| {
-        (status.observed_generation, status.phase, status.state, status.last_good_revision)
+        let generations = (status.observed_generation, status.admitted_generation);
+        (generations, status.phase, status.state, status.last_good_revision)
     };
     plain(previous) != plain(next)
         || operation(previous) != operation(next)

@@ -42,6 +42,8 @@ pub(crate) struct Input<'a> {
     /// Whether no pod can be on its way any more that was converted while Serving was the state, and the pods were listed
     /// since.
     pub(crate) settled: bool,
+    /// Whether no webhook goes by an earlier specification any more.
+    pub(crate) heard: bool,
     /// Whether anything that runs an agent is there: a DaemonSet, or a pod of one on a node that is Ready.
     pub(crate) agents_left: bool,
     /// Nodes of which it is not known that nothing of ours is on them.
@@ -86,6 +88,8 @@ pub(crate) enum Wait {
     Unpause,
     /// So many pods depend on the agents; they are restarted by people, or by `millrace migrate`.
     Pods(u32),
+    /// Webhooks that may still go by what was wanted before.
+    Webhooks,
     /// Pods that were admitted before may be on their way.
     Settling,
     /// Agents that are about to leave.
@@ -127,7 +131,7 @@ fn next(state: State, input: &Input<'_>) -> (State, Vec<Wait>) {
         // To stop converting is safe at any time, so that no pause is in the way of whoever needs it now.
         (State::Serving, _) => at(State::Draining),
         (State::Draining, Wanted::Cni) => at(State::Installing),
-        (State::Draining, Wanted::InitContainer) => (State::Draining, pods(input)),
+        (State::Draining, Wanted::InitContainer) => (State::Draining, converted(input)),
         (State::Draining, _) => match draining(input) {
             waits if waits.is_empty() => at(State::Removing),
             waits => (State::Draining, waits),
@@ -166,9 +170,14 @@ fn pods(input: &Input<'_>) -> Vec<Wait> {
     (input.dependent > 0).then_some(Wait::Pods(input.dependent)).into_iter().collect()
 }
 
+/// Who may convert pods, and those that are.
+fn converted(input: &Input<'_>) -> Vec<Wait> {
+    (!input.heard).then_some(Wait::Webhooks).into_iter().chain(pods(input)).collect()
+}
+
 /// What keeps agents on the nodes.
 fn draining(input: &Input<'_>) -> Vec<Wait> {
-    let mut waits = pods(input);
+    let mut waits = converted(input);
     if waits.is_empty() && !input.settled {
         waits.push(Wait::Settling);
     }

@@ -9,6 +9,7 @@ mod kubelet;
 mod program;
 mod switch;
 mod uninstall;
+mod webhooks;
 
 use cluster::{Cluster, Controller};
 use millrace_rig::embedded::Server;

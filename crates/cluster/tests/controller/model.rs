@@ -1,7 +1,7 @@
 //! A model of a small cluster, around the state machine that ships: everything that may go wrong does, in any order.
 //!
 //! Two promises. Nothing reachable is bad: no pod of the mesh runs without rules, none is converted before every Ready node
-//! serves, and no node is cleared while a converted pod may need it. And from wherever a cluster is, once the world is quiet,
+//! serves, or after it was said that pods redirect themselves, and no node is cleared while a converted pod may need it. And from wherever a cluster is, once the world is quiet,
 //! it gets to what is wanted.
 //!
 //! What of time is assumed, and nothing else: `settled` comes only after webhooks have heard that pods are no longer converted,
@@ -211,6 +211,7 @@ impl World {
                 targets: &targets,
                 dependent: self.counted,
                 settled: self.settled,
+                heard: !self.converts,
                 agents_left: self.set || self.nodes.iter().any(|node| node.agent && node.ready),
                 unclear: &unclear,
                 clearing: self.nodes.iter().any(|node| node.job != Job::None),
@@ -219,6 +220,10 @@ impl World {
         (self.state, self.hand) = (step.state, Some(step.agents));
         if before != State::Draining || step.state != State::Draining {
             self.settled = false;
+        }
+        let rests = (before, step.state) == (State::Draining, State::Draining) && step.waits.is_empty();
+        if rests && self.converts {
+            return Err("it is said that pods redirect themselves, and a webhook converts them".to_owned());
         }
         let early = step.state == State::Serving
             && before != State::Serving

@@ -10,8 +10,8 @@ pub(super) const DEFINITIONS: [&str; 2] = ["meshcninodes.millrace.dev", "meshcni
 /// What has our labels: what the controller makes, and what is applied to install it or an agent.
 pub(super) const LABELS: [(&str, &str); 2] = [(MANAGED_BY, MANAGER), (PART_OF, "millrace")];
 
-/// What has no label, by kind and name, in the controller's namespace.
-pub(super) const NAMED: [(&str, &str); 2] = [("Secret", WEBHOOK), ("Lease", MANAGER)];
+/// What a controller makes by itself, whatever was installed: by kind and name, in its namespace.
+pub(super) const NAMED: [(&str, &str); 3] = [("Secret", WEBHOOK), ("ConfigMap", WEBHOOK), ("Lease", MANAGER)];
 
 /// Whose an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The conditions of a status, in the words that `kubectl wait` and kstatus know. PURE.
 
+use super::operation::NOT_MOVED;
 use super::{Facts, ROLLED_BACK, is_stalled};
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::status::{MeshCNIStatus, Phase, State};
@@ -91,7 +92,7 @@ fn stalled(status: &MeshCNIStatus, facts: &Facts<'_>) -> Said {
     if is_stalled(status, facts.now) {
         let seconds = facts.release.spec.rollout.progress_deadline_seconds;
         let message = format!("nothing has moved for {seconds} s: {}", trouble(status, facts));
-        return said("Stalled", true, "ProgressDeadlineExceeded", message);
+        return said("Stalled", true, NOT_MOVED, message);
     }
     said("Stalled", false, "NotStalled", "nothing is in the way")
 }
@@ -260,6 +261,7 @@ fn waits(facts: &Facts<'_>) -> String {
                 let one = "depends on the agents until it is restarted";
                 named.push(pods(*count, one, "depend on the agents until they are restarted"))
             }
+            Wait::Webhooks => named.push("webhooks have yet to hear of it".to_owned()),
             Wait::Settling => named.push("pods that were just admitted may be on their way".to_owned()),
             Wait::Spared => named.push("nodes were being cleared, which is called off".to_owned()),
             Wait::Agents => named.push("agents are leaving".to_owned()),
@@ -276,6 +278,7 @@ fn waits(facts: &Facts<'_>) -> String {
                 State::Installing => "agents are being installed".to_owned(),
                 State::Draining => "new pods redirect themselves again".to_owned(),
                 State::Removing => "agents are leaving the nodes".to_owned(),
+                State::Serving if !facts.heard => "webhooks have yet to hear of it".to_owned(),
                 State::Serving => "the API server is being told of the webhook".to_owned(),
                 State::Absent => "it goes on".to_owned(),
             },

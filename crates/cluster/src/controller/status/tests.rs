@@ -8,6 +8,7 @@ use crate::codes::Code;
 use crate::controller::targets::{Group, Trouble};
 use crate::controller::transition::Agents;
 use serde_json::json;
+use std::time::Duration;
 
 /// A cluster at one moment, of which a status is made.
 struct Scene {
@@ -20,14 +21,15 @@ struct Scene {
     revision: i64,
     back_to: Option<i64>,
     registered: bool,
+    heard: bool,
     second: i64,
 }
 
 impl Scene {
     fn new(state: State, nodes: &[(bool, bool, bool)], second: i64) -> Scene {
         let (spec, wanted, waits) = (json!({}), Wanted::Cni, Vec::new());
-        let (nodes, registered) = (nodes.to_vec(), true);
-        Scene { spec, wanted, state, waits, nodes, revision: 1, back_to: None, registered, second }
+        let (nodes, registered, heard) = (nodes.to_vec(), true, true);
+        Scene { spec, wanted, state, waits, nodes, revision: 1, back_to: None, registered, heard, second }
     }
 
     fn after(&self, previous: &MeshCNIStatus) -> MeshCNIStatus {
@@ -62,6 +64,7 @@ impl Scene {
                 nodes: &nodes,
                 step: &step,
                 registered: self.registered,
+                heard: self.heard,
                 observed: &Observed::default(),
                 found: &Found::default(),
                 broken: &[],
@@ -199,6 +202,27 @@ fn who_changed_it_is_the_last_that_is_not_us() {
 }
 
 #[test]
+fn whoever_switches_off_waits_for_the_webhooks() {
+    let scene = |second, waits: &[Wait], heard| Scene {
+        wanted: Wanted::InitContainer,
+        spec: json!({ "mode": "InitContainer" }),
+        waits: waits.to_vec(),
+        heard,
+        ..Scene::new(State::Draining, &[WELL], second)
+    };
+    let first = Scene::new(State::Serving, &[WELL], 10).after(&MeshCNIStatus::default());
+    assert_eq!(first.admitted_generation, Some(1));
+    let before = MeshCNIStatus { admitted_generation: Some(0), ..first };
+    let told = scene(20, &[Wait::Webhooks, Wait::Pods(3)], false).after(&before);
+    check(&told, Phase::Updating, "1/1", &["Reconciling"]);
+    assert_eq!(told.admitted_generation, Some(0));
+    let heard = scene(21, &[Wait::Pods(3)], true).after(&told);
+    check(&heard, Phase::Running, "1/1", &["Ready"]);
+    assert_eq!(heard.admitted_generation, Some(1));
+    assert!(is_turn(&told, &heard));
+}
+
+#[test]
 fn how_far_things_are_is_no_turn() {
     let scene = |state, nodes: &[(bool, bool, bool)], second| Scene::new(state, nodes, second);
     let few = scene(State::Installing, &[SILENT, SILENT, WELL], 0).after(&MeshCNIStatus::default());
@@ -218,27 +242,49 @@ fn how_far_things_are_is_no_turn() {
 
 /// The controller's clock is set, forward and back, in the midst of a change in which nothing moves.
 #[test]
-fn a_clock_that_jumps_puts_no_deadline_off() {
-    let look = |previous: &MeshCNIStatus, second: i64| {
+fn a_clock_that_jumps_neither_stalls_a_change_nor_puts_its_deadline_off() {
+    let look = |previous: &MeshCNIStatus, second: i64, unmoved: u64| {
         let mut scene = Scene::new(State::Installing, &[WELL, SILENT], second);
         scene.waits = vec![Wait::Node("n1".to_owned())];
-        scene.after(previous)
+        scene.after(&dated(previous, Duration::from_secs(unmoved), at(second)))
     };
-    let deadline =
-        |status: &MeshCNIStatus| status.operation.as_ref().expect("it is on its way").deadline.0.as_second();
-    let ahead = look(&MeshCNIStatus::default(), 1_000_000);
-    assert_eq!(deadline(&ahead), 1_000_600);
-    let back = look(&ahead, 50);
+    let left = |status: &MeshCNIStatus, second: i64| {
+        status.operation.as_ref().expect("it is on its way").deadline.0.as_second() - second
+    };
+    let first = look(&MeshCNIStatus::default(), 1_000, 0);
+    let ahead = look(&first, 1_000_000, 30);
+    check(&ahead, Phase::Updating, "1/2", &["Reconciling"]);
+    assert_eq!(left(&ahead, 1_000_000), 570, "thirty seconds passed, whatever the clock says");
+    let back = look(&ahead, 50, 40);
     check(&back, Phase::Updating, "1/2", &["Reconciling"]);
-    assert_eq!(deadline(&back), 650, "not when the clock has come so far again");
+    assert_eq!(left(&back, 50), 560);
     assert!(back.operation.as_ref().expect("it is on its way").started_at.0 <= at(50));
-    let on = look(&back, 649);
-    assert_eq!(deadline(&on), 650, "and no later look puts it off");
-    let stalled = look(&on, 2_000_000);
+    let on = look(&back, 604, 594);
+    assert_eq!(on.operation, back.operation, "what is told when nothing moves does not move either");
+    check(&look(&on, 60, 599), Phase::Updating, "1/2", &["Reconciling"]);
+    let stalled = look(&on, 60, 600);
     check(&stalled, Phase::Degraded, "1/2", &["Stalled"]);
-    let again = look(&stalled, 60);
-    check(&again, Phase::Updating, "1/2", &["Reconciling"]);
-    assert_eq!(deadline(&again), 650);
-    let running = Scene::new(State::Serving, &[WELL, WELL], 40).after(&again);
+    check(&look(&stalled, 20, 610), Phase::Degraded, "1/2", &["Stalled"]);
+    let running = Scene::new(State::Serving, &[WELL, WELL], 40).after(&stalled);
     check(&running, Phase::Running, "2/2", &["Ready"]);
+}
+
+/// Another controller takes over: it has watched nothing yet, and its clock may be another.
+#[test]
+fn whoever_takes_over_counts_anew_and_keeps_what_was_said() {
+    let look = |previous: &MeshCNIStatus, second: i64, unmoved: u64| {
+        let mut scene = Scene::new(State::Installing, &[WELL, SILENT], second);
+        scene.waits = vec![Wait::Node("n1".to_owned())];
+        scene.after(&dated(previous, Duration::from_secs(unmoved), at(second)))
+    };
+    let first = look(&MeshCNIStatus::default(), 1_000, 0);
+    let taken = look(&first, 9_000, 0);
+    check(&taken, Phase::Updating, "1/2", &["Reconciling"]);
+    let operation = taken.operation.as_ref().expect("it is on its way");
+    assert_eq!((operation.started_at.0, operation.deadline.0), (at(1_000), at(9_600)));
+    let stalled = look(&taken, 9_600, 600);
+    check(&stalled, Phase::Degraded, "1/2", &["Stalled"]);
+    for second in [9_601, 50, 1_000_000] {
+        check(&look(&stalled, second, 0), Phase::Degraded, "1/2", &["Stalled"]);
+    }
 }

@@ -12,6 +12,7 @@ pub(crate) mod migrate;
 pub(crate) mod output;
 pub(crate) mod pod;
 pub(crate) mod print;
+pub(crate) mod report;
 pub(crate) mod subject;
 pub(crate) mod switch;
 pub(crate) mod webhook;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Plan(look::Plan),
     Check(check::Check),
     Drift(check::Drift),
+    Report(Box<report::Report>),
     Migrate(migrate::Migrate),
     Rollback(lifecycle::Rollback),
     Upgrade(lifecycle::Upgrade),

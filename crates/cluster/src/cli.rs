@@ -22,6 +22,7 @@ pub(crate) mod plan;
 mod pods;
 mod reader;
 mod reasons;
+pub(crate) mod report;
 mod revisions;
 pub(crate) mod rollback;
 pub(crate) mod rules;

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => cli::plan::run(args, &mut out),
         Command::Check(args) => cli::check::run(args, &mut out),
         Command::Drift(args) => cli::drift::run(args, &mut out),
+        Command::Report(args) => cli::report::run(args, &mut out),
         Command::Migrate(args) => cli::migrate::run(args, &mut out),
         Command::Rollback(args) => cli::rollback::run(args, &mut out),
         Command::Upgrade(args) => cli::upgrade::run(args, &mut out),

@@ -231,6 +231,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::print::words",
         ],
     ),
+    // What it tells is told by other commands; what is left out is decided by names that core knows.
+    (
+        "cluster::cli::report",
+        &[
+            "core::policy{INIT, PROXY}",
+            "cluster::api::kinds",
+            "cluster::api::mesh",
+            "cluster::args::*",
+            "cluster::cli::*",
+            "cluster::codes",
+            "cluster::mechanism",
+            "cluster::print::words",
+            "cluster::print::yaml",
+        ],
+    ),
     (
         "cluster::agent",
         &[

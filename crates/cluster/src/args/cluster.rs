@@ -84,7 +84,16 @@ pub(crate) struct Waiting {
 
 /// A time as kubectl reads it: `90s`, `10m`, `1h30m`; from a second to a day.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text}: write a time from 1s to 24h, as in 90s, 10m or 1h30m");
+    within(text, 24)
+}
+
+/// A time that lies behind: the same, up to thirty days.
+pub(super) fn past(text: &str) -> Result<Duration, String> {
+    within(text, 720)
+}
+
+fn within(text: &str, hours: u64) -> Result<Duration, String> {
+    let wrong = || format!("{text}: write a time from 1s to {hours}h, as in 90s, 10m or 1h30m");
     let mut seconds = 0_u64;
     let mut rest = text;
     while !rest.is_empty() {
@@ -99,12 +108,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         seconds = number.checked_mul(unit).and_then(|more| seconds.checked_add(more)).ok_or_else(wrong)?;
         rest = &rest[end + 1..];
     }
-    if (1..=86_400).contains(&seconds) { Ok(Duration::from_secs(seconds)) } else { Err(wrong()) }
+    if (1..=hours * 3600).contains(&seconds) { Ok(Duration::from_secs(seconds)) } else { Err(wrong()) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::{duration, past};
 
     #[test]
     fn times_as_kubectl_reads_them() {
@@ -117,5 +126,10 @@ mod tests {
         for wrong in ["", "0s", "25h", "10", "m", "5d", "99999999999999999999s", "-1s"] {
             check(wrong, None);
         }
+        assert_eq!(past("720h").map(|time| time.as_secs()), Ok(2_592_000));
+        assert_eq!(
+            past("721h"),
+            Err("721h: write a time from 1s to 720h, as in 90s, 10m or 1h30m".to_owned())
+        );
     }
 }

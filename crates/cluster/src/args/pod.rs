@@ -166,7 +166,7 @@ pub(crate) struct Why {
 const FLIGHT_DIR: &str = "/var/lib/millrace";
 
 /// Where the plugin keeps its state unless its chain entry says otherwise.
-pub(super) const STATE_DIR: &str = "/run/millrace";
+pub(crate) const STATE_DIR: &str = "/run/millrace";
 
 /// A network namespace of this machine. Needs root.
 #[derive(Debug, ClapArgs)]

@@ -129,11 +129,15 @@ impl Writer<'_> {
 
 /// Our name, with the user's as the API server knows it (Kubernetes 1.28 and later).
 async fn manager(connection: &Connection) -> String {
+    named(user(connection).await.as_deref())
+}
+
+/// As whom the API server knows us, where it says so.
+pub(crate) async fn user(connection: &Connection) -> Option<String> {
     let reviews: Api<SelfSubjectReview> = Api::all(connection.client.clone());
     let review = SelfSubjectReview::default();
     let review = connection.ask("ask who we are", reviews.create(&PostParams::default(), &review)).await;
-    let user = review.ok().and_then(|review| review.status?.user_info?.username);
-    named(user.as_deref())
+    review.ok()?.status?.user_info?.username
 }
 
 fn named(user: Option<&str>) -> String {

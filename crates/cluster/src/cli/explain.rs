@@ -4,9 +4,11 @@
 
 mod cluster;
 
+pub(super) use cluster::Under;
+
 use super::{Outcome, codes, form, plan, reasons, source};
 use crate::args::output::Lang;
-use crate::args::pod::Explain;
+use crate::args::pod::{Explain, Family as Families};
 use crate::args::subject::What;
 use crate::facts::Found;
 use crate::mechanism::Mechanism;
@@ -39,7 +41,7 @@ pub(crate) fn run(args: &Explain, out: &mut dyn Write) -> Result<Outcome> {
             let mesh = Mesh { excluded_namespaces: args.exclude_namespace.clone(), ..Mesh::default() };
             let namespace = args.asking.reach.scope.namespace.as_deref().unwrap_or("default");
             let found = source::manifest(file, namespace)?.into_iter();
-            found.map(|found| Explained::of(found, &mesh, args)).collect()
+            found.map(|found| Explained::of(found, &mesh, args.family, args.assume_injected)).collect()
         }
     };
     let (_, shown) = source::families(args.family);
@@ -77,15 +79,15 @@ struct Switch {
 }
 
 impl Explained {
-    fn of(mut found: Found, mesh: &Mesh, args: &Explain) -> Explained {
-        if args.assume_injected {
+    fn of(mut found: Found, mesh: &Mesh, family: Families, assume_injected: bool) -> Explained {
+        if assume_injected {
             inject(&mut found.pod);
         }
         let decision = decide(&found.pod, mesh);
         let (settings, mut complaints) = source::of_pod(&found);
         complaints.extend(source::about_stamp(&decision));
         let redirected = decision.verdict == Verdict::Redirect;
-        let (families, _) = source::families(args.family);
+        let (families, _) = source::families(family);
         let rules = if redirected { rules_of(&settings, families).rules } else { RuleSet::default() };
         Explained { found, decision, settings, complaints, rules, switches: Vec::new() }
     }

@@ -85,8 +85,16 @@ pub(crate) fn counts(categories: &[Category]) -> [usize; 3] {
     [Mark::Good, Mark::Odd, Mark::Bad].map(count)
 }
 
-/// Writes it.
-fn write(categories: &[Category], style: Style, out: &mut dyn Write) -> io::Result<()> {
+/// Only what is not well.
+pub(crate) fn amiss(categories: &[Category]) -> Vec<Category> {
+    let lines = |lines: &[Line]| lines.iter().filter(|line| line.mark != Mark::Good).cloned().collect();
+    let kept =
+        categories.iter().map(|category| Category { lines: lines(&category.lines), ..category.clone() });
+    kept.filter(|category| !category.lines.is_empty()).collect()
+}
+
+/// Writes each line.
+pub(crate) fn body(categories: &[Category], style: Style, out: &mut dyn Write) -> io::Result<()> {
     for category in categories {
         writeln!(out, "{}", category.title)?;
         for line in &category.lines {
@@ -102,6 +110,11 @@ fn write(categories: &[Category], style: Style, out: &mut dyn Write) -> io::Resu
             }
         }
     }
+    Ok(())
+}
+
+/// How many lines there are of each kind, and where to go on.
+pub(crate) fn sum(categories: &[Category], style: Style, out: &mut dyn Write) -> io::Result<()> {
     let [good, odd, bad] = counts(categories);
     let words = match style.lang {
         Lang::En => format!("{good} well, {odd} odd, {bad} wrong"),
@@ -146,7 +159,8 @@ pub(crate) fn print(categories: &[Category], style: Style, out: &mut dyn Write) 
     if form::data(style.form, &value(categories), "categories", out)? {
         return Ok(());
     }
-    write(categories, style, out)
+    body(categories, style, out)?;
+    sum(categories, style, out)
 }
 
 /// Compares what is printed with a golden file; `UPDATE_GOLDEN=1` rewrites it.

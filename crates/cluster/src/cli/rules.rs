@@ -61,6 +61,20 @@ fn held(opened: &Opened, args: &Rules, out: &mut dyn Write) -> Result<Outcome> {
     Ok(Outcome::Well)
 }
 
+/// The live rules of a namespace as `iptables` lists them, with what each has counted.
+pub(super) fn tell(opened: &Opened, out: &mut dyn Write) -> Result<()> {
+    for (backend, observed) in backend::inspect(&opened.netns)? {
+        writeln!(out, "by {backend}")?;
+        write_tables(out, &observed, &[Family::V4, Family::V6], listing::list)?;
+    }
+    Ok(())
+}
+
+/// The errand of the same.
+pub(super) fn told() -> Errand {
+    Errand { verb: "rules", rest: vec![live::flag("output", "iptables")] }
+}
+
 /// The same, for a program on the pod's node.
 fn errand(args: &Rules) -> Errand {
     let name =

@@ -2,7 +2,7 @@
 
 mod view;
 
-pub(crate) use view::judged;
+pub(crate) use view::{judged, write as screen};
 
 use super::connect::{Connection, block_on};
 use super::{Outcome, change, form};

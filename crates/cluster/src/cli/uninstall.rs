@@ -8,7 +8,7 @@ mod follow;
 mod remains;
 mod remove;
 mod survey;
-mod whose;
+pub(super) mod whose;
 
 use super::change::{self, Changed};
 use super::connect::{Connection, Error, block_on};

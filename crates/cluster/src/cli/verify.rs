@@ -12,6 +12,8 @@ mod report;
 mod stock;
 mod wanted;
 
+pub(super) use cluster::tell;
+
 use super::live::{self, Opened};
 use super::{Outcome, form, reasons, source};
 use crate::args::pod::Verify;

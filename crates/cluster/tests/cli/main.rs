@@ -12,6 +12,7 @@ mod migrate;
 mod plan;
 mod program;
 mod reach;
+mod report;
 mod status;
 mod switch;
 mod uninstall;

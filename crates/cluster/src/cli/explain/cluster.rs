@@ -4,11 +4,12 @@
 
 use super::super::connect::{Connection, Error, block_on};
 use super::super::pods::Asked;
-use super::super::{change, plan};
+use super::super::{change, plan, source};
 use super::{Explained, Switch};
 use crate::api::convert;
 use crate::api::mesh::{MeshCNISpec, Mode};
-use crate::args::pod::Explain;
+use crate::args::output::Lang;
+use crate::args::pod::{Explain, Family};
 use crate::args::subject::Subject;
 use crate::facts;
 use crate::webhook::wishes::Wishes;
@@ -18,7 +19,7 @@ use serde_json::Value;
 use std::io::{self, Write};
 
 /// What the MeshCNI says of pods.
-struct Under {
+pub(in crate::cli) struct Under {
     mesh: Mesh,
     /// What admission wishes; nothing without a MeshCNI.
     wishes: Option<Wishes>,
@@ -42,7 +43,7 @@ pub(super) fn explain(args: &Explain, subject: Option<&Subject>) -> Result<Vec<E
     for object in &objects {
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
         let Some(found) = facts::of_object(object, namespace) else { continue };
-        let mut one = Explained::of(found, &under.mesh, args);
+        let mut one = Explained::of(found, &under.mesh, args.family, args.assume_injected);
         let pods = if object["kind"] == "Pod" { std::slice::from_ref(object) } else { &made };
         one.switches = pods.iter().map(|pod| under.switch(pod)).collect();
         explained.push(one);
@@ -67,6 +68,13 @@ impl Under {
             }
             Err(error) => return Err(error.into()),
         };
+        let mut under = Under::of(&spec)?;
+        under.mesh.excluded_namespaces.extend_from_slice(excluded);
+        Ok(under)
+    }
+
+    /// The same of a specification; null where there is none.
+    pub(in crate::cli) fn of(spec: &Value) -> Result<Under> {
         let mut under = Under { mesh: Mesh::default(), wishes: None };
         if !spec.is_null() {
             let typed: MeshCNISpec =
@@ -76,10 +84,20 @@ impl Under {
             {
                 under.mesh = mesh;
             }
-            under.wishes = Some(plan::wishes(&spec)?);
+            under.wishes = Some(plan::wishes(spec)?);
         }
-        under.mesh.excluded_namespaces.extend_from_slice(excluded);
         Ok(under)
+    }
+
+    /// Explains one pod, rules and all.
+    pub(in crate::cli) fn tell(&self, pod: &Value, lang: Lang, out: &mut dyn Write) -> Result<()> {
+        let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+        let Some(found) = facts::of_object(pod, namespace) else { return Ok(()) };
+        let mut one = Explained::of(found, &self.mesh, Family::Both, false);
+        one.switches.push(self.switch(pod));
+        let (_, shown) = source::families(Family::Both);
+        one.write(out, shown, false, &[])?;
+        one.write_switches(out, lang)
     }
 
     fn switch(&self, pod: &Value) -> Switch {

@@ -28,7 +28,7 @@ pub(super) fn mark(mesh: &MeshCNI) -> Mark {
 }
 
 /// Writes the screen.
-pub(super) fn write(mesh: &MeshCNI, now: Timestamp, style: Style, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(mesh: &MeshCNI, now: Timestamp, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let status = status(mesh);
     let screen = Screen { mesh, status: &status, now, style };
     screen.head(out)?;

@@ -5,13 +5,14 @@ use crate::print::words::WEBHOOK;
 use std::collections::BTreeMap;
 
 /// The definitions, in the order in which they go: the switch last of all.
-pub(super) const DEFINITIONS: [&str; 2] = ["meshcninodes.millrace.dev", "meshcnis.millrace.dev"];
+pub(in crate::cli) const DEFINITIONS: [&str; 2] = ["meshcninodes.millrace.dev", "meshcnis.millrace.dev"];
 
 /// What has our labels: what the controller makes, and what is applied to install it or an agent.
-pub(super) const LABELS: [(&str, &str); 2] = [(MANAGED_BY, MANAGER), (PART_OF, "millrace")];
+pub(in crate::cli) const LABELS: [(&str, &str); 2] = [(MANAGED_BY, MANAGER), (PART_OF, "millrace")];
 
 /// What a controller makes by itself, whatever was installed: by kind and name, in its namespace.
-pub(super) const NAMED: [(&str, &str); 3] = [("Secret", WEBHOOK), ("ConfigMap", WEBHOOK), ("Lease", MANAGER)];
+pub(in crate::cli) const NAMED: [(&str, &str); 3] =
+    [("Secret", WEBHOOK), ("ConfigMap", WEBHOOK), ("Lease", MANAGER)];
 
 /// Whose an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -59,7 +59,7 @@ pub(super) fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
         }
         let mut looked = Vec::new();
         for pod in &pods {
-            looked.push(one(args, &afar, pod).await);
+            looked.push(one(args.no_probes, &afar, pod).await);
         }
         Ok(looked)
     })?;
@@ -75,12 +75,23 @@ pub(super) fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
     Ok(outcome)
 }
 
-async fn one(args: &Verify, afar: &Afar<'_>, pod: &Value) -> Looked {
+/// Says of one pod what came of it, no probe being sent; whether it was looked into, if there was anything to look for.
+pub(in crate::cli) async fn tell(afar: &Afar<'_>, pod: &Value, out: &mut dyn Write) -> Result<Option<bool>> {
+    let looked = one(true, afar, pod).await;
+    looked.write(afar.lang, out)?;
+    Ok(match looked.found {
+        Found::Skipped(_) => None,
+        Found::Seen { .. } => Some(true),
+        Found::Missed(_) => Some(false),
+    })
+}
+
+async fn one(no_probes: bool, afar: &Afar<'_>, pod: &Value) -> Looked {
     let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
     let expected = expected::of(pod, text("namespace"));
     let found = match skipped(pod, &expected) {
         Some(why) => Found::Skipped(why),
-        None => reach(args, afar, pod, &expected).await.unwrap_or_else(Found::Missed),
+        None => reach(no_probes, afar, pod, &expected).await.unwrap_or_else(Found::Missed),
     };
     let name = format!("{}/{}", text("namespace"), text("name"));
     Looked { name, node: node(pod).to_owned(), expected, found }
@@ -96,15 +107,20 @@ fn skipped(pod: &Value, expected: &Expected) -> Option<&'static str> {
     (pod["status"]["phase"] != "Running").then_some("it does not run yet")
 }
 
-async fn reach(args: &Verify, afar: &Afar<'_>, pod: &Value, expected: &Expected) -> Result<Found, Unreached> {
+async fn reach(
+    no_probes: bool,
+    afar: &Afar<'_>,
+    pod: &Value,
+    expected: &Expected,
+) -> Result<Found, Unreached> {
     let failed = |way: String, why: &str| {
         let why = why.trim().trim_start_matches("millrace: ");
         Unreached { ways: vec![format!("{way}: {why}")], ..Unreached::default() }
     };
-    match afar.reach(pod, &errand(args, expected)).await? {
+    match afar.reach(pod, &errand(no_probes, expected)).await? {
         Reached::Here { way, opened } => {
             let seen = wanted_here(expected, &opened)
-                .and_then(|wanted| look(&opened, wanted, expected.is_stock(), args.no_probes));
+                .and_then(|wanted| look(&opened, wanted, expected.is_stock(), no_probes));
             match seen {
                 Ok(report) => Ok(Found::Seen { way, report: Box::new(report) }),
                 Err(error) => Err(failed(way, &format!("{error:#}"))),
@@ -133,12 +149,12 @@ fn wanted_here(expected: &Expected, opened: &super::Opened) -> Result<Wanted> {
 }
 
 /// The same as a command line.
-fn errand(args: &Verify, expected: &Expected) -> Errand {
+fn errand(no_probes: bool, expected: &Expected) -> Errand {
     let mut rest = vec!["-o".to_owned(), "json".to_owned()];
     if expected.is_stock() {
         rest.push("--stock".to_owned());
     }
-    if args.no_probes {
+    if no_probes {
         rest.push("--no-probes".to_owned());
     }
     match &expected.told {

@@ -8,6 +8,7 @@ use millrace_core::complaint::Complaint;
 use millrace_core::pod::{Container, Pod, Role};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::fmt::Arguments;
 
 /// The most bytes of a manifest that are read (M10).
 pub(crate) const LARGEST: usize = 16 << 20;
@@ -131,13 +132,13 @@ impl Reader {
         for variable in container["env"].as_array().into_iter().flatten() {
             let (Some(key), value) = (variable["name"].as_str(), &variable["value"]) else { continue };
             if !value.is_null() {
-                env.insert(key.to_owned(), self.text(&format!("container {name} env {key}"), value));
+                env.insert(key.to_owned(), self.text(format_args!("container {name} env {key}"), value));
             }
         }
         let mut id = |field: &str| {
             let own = &container["securityContext"][field];
             let value = if own.is_null() { &defaults[field] } else { own };
-            self.id(&format!("container {name} {field}"), value)
+            self.id(format_args!("container {name} {field}"), value)
         };
         let (run_as_user, run_as_group) = (id("runAsUser"), id("runAsGroup"));
         let args = args.map(|arg| arg.as_str().map_or_else(|| arg.to_string(), str::to_owned)).collect();
@@ -146,18 +147,18 @@ impl Reader {
 
     fn texts(&mut self, kind: &str, map: Option<&Map<String, Value>>) -> BTreeMap<String, String> {
         let entries = map.into_iter().flatten();
-        entries.map(|(key, value)| (key.clone(), self.text(&format!("{kind} {key}"), value))).collect()
+        entries.map(|(key, value)| (key.clone(), self.text(format_args!("{kind} {key}"), value))).collect()
     }
 
     /// A text. What YAML reads as something else (`false`, `80`) an API server refuses; it is taken as it was meant.
-    fn text(&mut self, what: &str, value: &Value) -> String {
+    fn text(&mut self, what: Arguments<'_>, value: &Value) -> String {
         if let Some(text) = value.as_str() {
             return text.to_owned();
         }
         let text = value.to_string();
         let fix = format!("put it into quotes: \"{text}\"");
         self.complaints.push(Complaint::fatal(
-            what,
+            &what.to_string(),
             &text,
             "is not a text, so the API server refuses it",
             fix,
@@ -165,7 +166,7 @@ impl Reader {
         text
     }
 
-    fn id(&mut self, what: &str, value: &Value) -> Option<u32> {
+    fn id(&mut self, what: Arguments<'_>, value: &Value) -> Option<u32> {
         if value.is_null() {
             return None;
         }
@@ -173,7 +174,7 @@ impl Reader {
         if id.is_none() {
             let fix = "write a number from 0 to 4294967295";
             self.complaints.push(Complaint::fatal(
-                what,
+                &what.to_string(),
                 &value.to_string(),
                 "is not a number of a user or group",
                 fix,

@@ -7,7 +7,7 @@
 pub(crate) mod alone;
 pub(crate) mod answer;
 pub(crate) mod certs;
-mod edit;
+pub(crate) mod edit;
 pub(crate) mod init;
 pub(crate) mod inject;
 pub(crate) mod metrics;

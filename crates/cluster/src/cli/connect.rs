@@ -3,14 +3,16 @@
 //! Every request has a deadline, and every refusal says what to do about it. It reads the kubeconfig and keeps nothing.
 
 mod error;
+mod object;
 
 pub(crate) use error::Error;
 
 use crate::args::cluster::Server;
 use kube::api::{DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::ApiResource;
+use kube::core::{ApiResource, ObjectList, Request};
 use kube::{Api, Client, Config, Resource};
+use object::Object;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Debug;
@@ -75,7 +77,8 @@ impl Connection {
         }
     }
 
-    /// Looks at every object, page by page: what is kept of one is what `look` keeps.
+    /// Looks at every object as it is on the wire, without its managed fields, page by page: what is kept of one is what `look`
+    /// keeps.
     pub(crate) async fn each(
         &self,
         act: &str,
@@ -84,10 +87,12 @@ impl Connection {
         most: usize,
         look: &mut dyn FnMut(&Value),
     ) -> Result<(), Error> {
-        let mut keep = |object: DynamicObject| {
-            look(&serde_json::to_value(&object).expect("an object that was read can be written"));
+        let wire = Request::new(api.resource_url());
+        let list = async |params: &ListParams| {
+            let request = wire.list(params).map_err(kube::Error::BuildRequest)?;
+            self.client.request::<ObjectList<Object>>(request).await
         };
-        self.pages(act, api, params, most, &mut keep).await
+        self.walk(act, list, params, most, &mut |Object(object)| look(&object)).await
     }
 
     /// What an error of the client means.
@@ -104,10 +109,21 @@ impl Connection {
         most: usize,
         look: &mut dyn FnMut(K),
     ) -> Result<(), Error> {
+        self.walk(act, async |params: &ListParams| api.list(params).await, params, most, look).await
+    }
+
+    async fn walk<K: Clone>(
+        &self,
+        act: &str,
+        list: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<K>>,
+        params: ListParams,
+        most: usize,
+        look: &mut dyn FnMut(K),
+    ) -> Result<(), Error> {
         let mut params = params.limit(PAGE);
         let mut count = 0;
         loop {
-            let page = self.ask(act, api.list(&params)).await?;
+            let page = self.ask(act, list(&params)).await?;
             count += page.items.len();
             if count > most {
                 let why = format!("there are more than {most}");

@@ -43,7 +43,7 @@ async fn one(connection: &Connection, name: &str) -> Result<Value> {
     let Some(found) = found else {
         bail!("no agent has reported from a node {name}; `millrace nodes` lists those that have (MR2002)");
     };
-    Ok(tree(&found))
+    Ok(tree(found))
 }
 
 /// All reports, sorted by their nodes' names, as they are on the wire.
@@ -56,7 +56,9 @@ pub(super) async fn all(connection: &Connection) -> Result<Vec<Value>, Error> {
     Ok(found)
 }
 
-fn tree(object: &DynamicObject) -> Value {
+/// As in a list, without who wrote which field.
+fn tree(mut object: DynamicObject) -> Value {
+    object.metadata.managed_fields = None;
     serde_json::to_value(object).expect("an object that was read can be written")
 }
 

@@ -4,7 +4,7 @@
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// The pod and the steps so far.
 #[derive(Debug)]
@@ -13,10 +13,33 @@ pub(super) struct Edit {
     steps: Vec<PatchOperation>,
 }
 
+/// What of a pod can be changed: its annotations and its init containers, each where it stands.
+pub(crate) fn outline(object: &Value) -> Value {
+    let part = |of: &Value, name: &str| match of.get(name) {
+        Some(value) => Map::from_iter([(name.to_owned(), value.clone())]),
+        None => Map::new(),
+    };
+    let mut outline = Map::new();
+    if let Some(metadata) = object.get("metadata") {
+        let stated =
+            if metadata.is_object() { part(metadata, "annotations").into() } else { metadata.clone() };
+        outline.insert("metadata".to_owned(), stated);
+    }
+    outline.insert("spec".to_owned(), part(&object["spec"], "initContainers").into());
+    Value::Object(outline)
+}
+
 impl Edit {
     /// Nothing is changed yet.
     pub(super) fn new(object: &Value) -> Edit {
-        Edit { object: object.clone(), steps: Vec::new() }
+        Edit { object: outline(object), steps: Vec::new() }
+    }
+
+    /// Takes it that an annotation was never there.
+    pub(super) fn forget(&mut self, name: &str) {
+        if let Some(annotations) = self.object["metadata"]["annotations"].as_object_mut() {
+            annotations.remove(name);
+        }
     }
 
     /// The steps.

@@ -41,6 +41,8 @@ pub(crate) struct Request<'a> {
 pub(crate) enum Operation<'a> {
     /// The pod is created.
     Create,
+    /// The pod is there, and made once more: by somebody who does not write its stamp.
+    Again,
     /// The pod is changed.
     Update {
         /// As it is.
@@ -59,7 +61,7 @@ pub(crate) fn admit(request: &Request<'_>, wishes: &Wishes) -> Answer {
     let case = Case::new(request, wishes);
     match request.operation {
         Operation::Update { old } => case.keep_stamp(old),
-        Operation::Create => case.create(),
+        Operation::Create | Operation::Again => case.create(),
     }
 }
 
@@ -91,7 +93,11 @@ impl<'a> Case<'a> {
             ..Mesh::default()
         };
         let remarks = complaints.iter().map(|complaint| about(Code::OddSetting, complaint)).collect();
-        Case { wishes, object: request.object, pod, mesh, edit: Edit::new(request.object), remarks }
+        let mut edit = Edit::new(request.object);
+        if matches!(request.operation, Operation::Again) {
+            edit.forget(STAMP_ANNOTATION);
+        }
+        Case { wishes, object: request.object, pod, mesh, edit, remarks }
     }
 
     /// After its creation nobody changes a pod's stamp: what it says happened, or is going to when its network is set up.

@@ -2,6 +2,7 @@
 
 use crate::codes::Code;
 use crate::mechanism::{Mechanism, mechanism};
+use crate::webhook::edit::outline;
 use crate::webhook::inject::{Operation, Request, admit};
 use crate::webhook::wishes::{Mode, Wishes};
 use millrace_core::stamp::{self, STAMP_ANNOTATION};
@@ -82,13 +83,13 @@ pub(crate) fn next(pod: &Value, namespace: &str, wishes: &Wishes) -> Option<Next
     Some(Next { before, after, same, remarks })
 }
 
-/// The pod as it would be admitted anew, and what would be said about it. Nobody makes a pod with a stamp.
+/// The outline of the pod as it would be admitted anew, and what would be said about it. Nobody makes a pod with a stamp.
 fn again(pod: &Value, namespace: &str, wishes: &Wishes) -> (Value, Vec<(Code, String)>) {
-    let mut admitted = pod.clone();
+    let answer = admit(&Request { operation: Operation::Again, namespace, object: pod }, wishes);
+    let mut admitted = outline(pod);
     if let Some(annotations) = admitted["metadata"]["annotations"].as_object_mut() {
         annotations.remove(STAMP_ANNOTATION);
     }
-    let answer = admit(&Request { operation: Operation::Create, namespace, object: &admitted }, wishes);
     let patched = json_patch::patch(&mut admitted, &answer.patch);
     debug_assert!(patched.is_ok(), "a patch made of a pod applies to it: {patched:?}");
     let remarks = answer.warnings.iter().chain(&answer.refusal).filter_map(|remark| {
@@ -188,7 +189,10 @@ mod tests {
         let spec = json!({ "mode": "CNI", "excludeNamespaces": ["legacy"] });
         check(&all, spec.clone(), &["shop/a InitContainer Cni"], 2, &[Code::InitContainersKept]);
         check(&all, json!({ "mode": "InitContainer" }), &[], 3, &[]);
-        let (converted, _) = again(&plain, "shop", &wishes(&defaulted(spec.clone())).unwrap());
+        let wanted = wishes(&defaulted(spec.clone())).unwrap();
+        let request = Request { operation: Operation::Create, namespace: "shop", object: &plain };
+        let mut converted = plain.clone();
+        json_patch::patch(&mut converted, &admit(&request, &wanted).patch).unwrap();
         check(std::slice::from_ref(&converted), spec, &[], 1, &[]);
         check(
             std::slice::from_ref(&converted),

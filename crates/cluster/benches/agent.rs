@@ -12,7 +12,7 @@ use millrace_rig::figures::{self, Verdicts};
 use millrace_rig::large::injected_pod;
 use millrace_rig::wait::until;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ async fn measure(api: &Apiserver) -> Verdicts {
     let mut agent = Agent::start(api);
     agent.until_ready();
 
-    let (before, began) = (agent.processor(), Instant::now());
+    let (before, began) = (figures::processor(agent.process.id()), Instant::now());
     let mut changes = tokio::time::interval(Duration::from_secs(1) / CHANGES_A_SECOND);
     let mut made = 0_usize;
     while began.elapsed() < WATCHED {
@@ -48,7 +48,8 @@ async fn measure(api: &Apiserver) -> Verdicts {
         change(&client, &pods[made % PODS], made).await;
         made += 1;
     }
-    let share = (agent.processor() - before).as_secs_f64() / began.elapsed().as_secs_f64();
+    let share =
+        (figures::processor(agent.process.id()) - before).as_secs_f64() / began.elapsed().as_secs_f64();
     let memory = figures::memory(agent.process.id()).resident;
     println!(
         "bench-agent: {PODS} pods, {made} changes in {:.1} s ({:.1} a second)",
@@ -174,16 +175,6 @@ impl Agent {
         };
         let answer = millrace_host::socket::ask(&self.folder.join("run/agent.sock"), &question, PATIENCE);
         assert!(matches!(answer, Ok(Answer::Decided(_))), "{answer:?}");
-    }
-
-    /// utime and stime, in ticks of 10 ms (proc(5); `USER_HZ` is 100 everywhere).
-    fn processor(&self) -> Duration {
-        let path = Path::new("/proc").join(self.process.id().to_string()).join("stat");
-        let stat = std::fs::read_to_string(path).expect("the agent runs");
-        let after = stat.rsplit(") ").next().expect("a name ends with a bracket");
-        let ticks: u64 =
-            after.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
-        Duration::from_millis(ticks * 10)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The lines of a bench, and what the kernel counts of a process. Measures nothing by itself.
 
 use std::path::Path;
+use std::time::Duration;
 
 /// Whether every budget so far was kept.
 #[derive(Debug, Default)]
@@ -31,6 +32,25 @@ pub struct Memory {
     pub resident: f64,
     /// `VmHWM`: at most, since it began.
     pub peak: f64,
+}
+
+/// The processor time of a process.
+pub fn processor(process: u32) -> Duration {
+    ticks(&process.to_string(), 11)
+}
+
+/// That of all processes that this one has waited for.
+pub fn processor_of_children() -> Duration {
+    ticks("self", 13)
+}
+
+/// Two fields of `stat` that belong together, user's and system's, in ticks of 10 ms (proc(5); `USER_HZ` is 100 everywhere).
+fn ticks(process: &str, first: usize) -> Duration {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(process).join("stat"));
+    let stat = stat.expect("the process runs");
+    let after = stat.rsplit(") ").next().expect("a name ends with a bracket");
+    let fields = after.split(' ').skip(first).take(2).map(|field| field.parse::<u64>().expect("a number"));
+    Duration::from_millis(fields.sum::<u64>() * 10)
 }
 
 /// The memory of a process, as proc(5) tells it.

@@ -6,8 +6,10 @@ use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams, TypeMeta,
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+    PostParams, TypeMeta,
 };
+use kube::core::Request;
 use millrace_rig::apiserver::Apiserver;
 use millrace_rig::large;
 use millrace_rig::wait::until;
@@ -76,6 +78,20 @@ impl Cluster {
             }
             Write::Create("Pod", space(at % SPACES), pod)
         }));
+    }
+
+    /// Reads all pods, page by page, and keeps none.
+    pub(crate) fn read_pods(&self) {
+        let mut params = ListParams::default().limit(250);
+        loop {
+            let request = Request::new("/api/v1/pods").list(&params).expect("these parameters are valid");
+            let page = self.runtime.block_on(self.client.request::<Value>(request));
+            let page = page.expect("an administrator may read");
+            match page["metadata"]["continue"].as_str() {
+                Some(token) if !token.is_empty() => params = params.continue_token(token),
+                _ => return,
+            }
+        }
     }
 
     /// Something of a pod changes that nobody counts.

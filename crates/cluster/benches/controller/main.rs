@@ -1,10 +1,10 @@
 //! The controller's budgets in a cluster of 1 000 nodes and 30 000 pods, against a real API server (`make bench-controller`).
 //!
 //! Prints one line each, `bench: NAME ratio=R budget=B ok|over`, and ends with status 1 if one is over. Memory is what the kernel
-//! counts of the controller's process, in MiB. Requests are those that the API server wrote into its audit log of the
-//! controller's user before it answered them: nothing that is asked can be missing there. How fast the machine is decides
-//! nothing: a burst ends when the controller has renewed its Lease twice, and asked for nothing between, and what is
-//! told every so many seconds may be told the more often the longer its cause lasts.
+//! counts of the controller's process, in MiB; processor time is held against that of reading the same pods here. Requests are
+//! those that the API server wrote into its audit log of the controller's user before it answered them: nothing that is asked
+//! can be missing there. How fast the machine is decides nothing: a burst ends when the controller has renewed its Lease twice,
+//! and asked for nothing between, and what is told every so many seconds may be told the more often the longer its cause lasts.
 
 mod audit;
 mod cluster;
@@ -12,7 +12,7 @@ mod cluster;
 use audit::{Audit, Counts, is, is_by_the_clock};
 use cluster::{Cluster, PATIENCE};
 use millrace_rig::apiserver::Apiserver;
-use millrace_rig::figures::{Memory, Verdicts, memory};
+use millrace_rig::figures::{Memory, Verdicts, memory, processor, processor_of_children};
 use millrace_rig::wait::until;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -195,7 +195,7 @@ impl Bench {
             ("migrate", &["migrate", "--dry-run"], pages(PODS + NODES, 250) + 8.0, 120.0),
         ];
         for (name, args, requests, lines) in all {
-            let before = self.people.now();
+            let (before, spent) = (self.people.now(), processor_of_children());
             let output =
                 Command::new(&self.program).args(args).arg("--kubeconfig").arg(&self.kubeconfig).output();
             let output = output.expect("millrace runs");
@@ -209,7 +209,18 @@ impl Bench {
             );
             self.verdicts.say(&format!("{name}-requests"), asked.all() as f64, requests);
             self.verdicts.say(&format!("{name}-lines"), said.lines().count() as f64, lines);
+            if name == "plan" {
+                self.plan(processor_of_children() - spent);
+            }
         }
+    }
+
+    /// What a plan costs beside asking for the pods and reading them.
+    fn plan(&mut self, spent: Duration) {
+        let before = processor(std::process::id());
+        self.cluster.read_pods();
+        let floor = processor(std::process::id()) - before;
+        self.verdicts.say("plan-processor-of-reading", spent.as_secs_f64() / floor.as_secs_f64(), 3.0);
     }
 
     /// What is asked because of what `change` does, once the controller has done all of it.

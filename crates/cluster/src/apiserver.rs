@@ -5,6 +5,8 @@
 //! decided by pure modules over values; `server` has the state, `serve` the wire.
 
 mod admission;
+mod cel;
+mod conditions;
 mod controllers;
 mod defaults;
 mod discovery;

@@ -4,6 +4,7 @@
 mod wrong;
 
 use millrace_rig::apiserver::Apiserver;
+use millrace_rig::embedded::{Api, Embedded, Server};
 use millrace_rig::{crdserver, wait};
 use serde_json::Value;
 use std::io::Write;
@@ -41,6 +42,28 @@ fn a_wrong_object_is_refused_by_name_of_its_field() {
     check("second", "a server of 1.20", refused(&old), None);
     check("second", "a server of today", refused(&new), Some("there is one MeshCNI in a cluster"));
     check("second", "check", refusal(&print_config(&second)), Some("metadata.name"));
+}
+
+/// The server in memory evaluates rules as one of today does.
+#[test]
+fn the_server_in_memory_refuses_as_one_of_today_does() {
+    let start = Embedded::start(env!("CARGO_BIN_EXE_millrace"), &["--no-controllers"]);
+    let api = served(Some(Server::Embedded(start))).expect("it needs nothing");
+    let refused =
+        |object: &str| refusal(&Api::kubectl(&api, &["apply", "--dry-run=server", "-f", "-"], object));
+    for one in wrong::ALL {
+        let named = (one.by != By::Check).then_some(one.field);
+        check(one.spec, "the server in memory", refused(&object("default", one.spec)), named);
+    }
+    let second = refused(&object("second", "{}"));
+    check("second", "the server in memory", second, Some("there is one MeshCNI in a cluster"));
+    // A rule that it cannot evaluate is refused with its definition, and by name.
+    let file = std::fs::read_to_string(root().join("deploy/crd.yaml")).expect("it is ours");
+    let rule = "\"self != 1338\"";
+    assert!(file.contains(rule), "the definitions have changed");
+    let other =
+        Api::kubectl(&api, &["apply", "--validate=false", "-f", "-"], &file.replace(rule, "self.isSorted()"));
+    check("a rule", "the server in memory", refusal(&other), Some("the function isSorted is not supported"));
 }
 
 /// By a controller's own webhook a server of 1.20 refuses what it would take; without it, it takes that again.
@@ -226,7 +249,7 @@ fn get(api: &Apiserver) -> Value {
 }
 
 /// The server once it serves our resources.
-fn served(api: Option<Apiserver>) -> Option<Apiserver> {
+fn served<A: Api>(api: Option<A>) -> Option<A> {
     let api = api?;
     let file = root().join("deploy/crd.yaml").into_os_string().into_string().expect("a plain path");
     // A server that does not know rules must not be asked for them by kubectl.

@@ -5,6 +5,7 @@
 mod choose;
 mod review;
 
+use super::conditions;
 use super::draft::{Asked, Draft};
 use super::refusal::Refusal;
 use super::select::Labels;
@@ -75,7 +76,7 @@ impl Admission {
                     continue;
                 }
                 let subject = subject(configured, asked, operation, &draft.before, &draft.new);
-                if !hook.wants(&subject) {
+                if !is_asked(hook, &subject)? {
                     continue;
                 }
                 let answer = self.ask(configured, hook, &subject, &mut draft.warnings).await?;
@@ -106,7 +107,7 @@ impl Admission {
     ) -> Result<(), Refusal> {
         for hook in choose::hooks(configured.validating) {
             let subject = subject(configured, asked, operation, before, new);
-            if hook.wants(&subject) {
+            if is_asked(&hook, &subject)? {
                 self.ask(configured, &hook, &subject, warnings).await?;
             }
         }
@@ -208,6 +209,33 @@ impl Admission {
 
     fn clients(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Client>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a webhook is to be asked. One that may fail is not asked where its conditions cannot be told.
+fn is_asked(hook: &Hook, subject: &Subject<'_>) -> Result<bool, Refusal> {
+    if !hook.wants(subject) {
+        return Ok(false);
+    }
+    let Some(said) = hook.conditions() else { return Ok(true) };
+    let mut request = review::question(subject)["request"].take();
+    if let Some(request) = request.as_object_mut() {
+        request.retain(|name, _| !["object", "oldObject"].contains(&name.as_str()));
+    }
+    match conditions::hold(said, subject.new, subject.before, &request) {
+        Ok(agrees) => Ok(agrees),
+        Err(cause) if hook.may_fail() => {
+            tracing::warn!(
+                webhook = hook.name,
+                cause,
+                "a webhook is not asked, as its policy is to ignore that"
+            );
+            Ok(false)
+        }
+        Err(cause) => {
+            let words = format!("admission webhook \"{}\": {cause}", hook.name);
+            Err(Refusal::forbidden(subject.asked.served.kind.about(&subject.asked.name), &words))
+        }
     }
 }
 

@@ -33,22 +33,10 @@ pub(crate) fn faults(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<Fault
     }
     faults.extend(owners(new));
     match &kind.model {
-        Model::Structural(schema) => faults.extend(schema.faults(new)),
+        Model::Structural(schema) => faults.extend(schema.faults(new, old)),
         Model::Typed(_) => faults.extend(built_in(&kind.kind, new, old)),
     }
     faults
-}
-
-/// What a writer should know although nothing is wrong.
-pub(crate) fn warnings(kind: &Kind, new: &Value) -> Vec<String> {
-    let versions = new["spec"]["versions"].as_array().into_iter().flatten();
-    let rules = "x-kubernetes-validations";
-    let has_rules = kind.kind == "CustomResourceDefinition"
-        && versions.into_iter().any(|version| version["schema"].to_string().contains(rules));
-    let words = format!(
-        "{rules}: this server does not evaluate CEL; objects are accepted that these rules would refuse"
-    );
-    if has_rules { vec![words] } else { Vec::new() }
 }
 
 fn owners(new: &Value) -> Vec<Fault> {

@@ -2,7 +2,7 @@
 
 use crate::asked::{json, namespace, own, refused, servers};
 use k8s_openapi::ByteString;
-use millrace_rig::embedded::Server;
+use millrace_rig::embedded::{Embedded, Server};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -363,4 +363,37 @@ fn a_configuration_that_cannot_be_asked_is_refused() {
             assert!(said.contains(expected), "{}: {said}", server.name());
         }
     }
+}
+
+/// A kube-apiserver of 1.20 knows no conditions and drops them.
+#[test]
+fn conditions_say_whether_one_is_asked() {
+    let server = Server::Embedded(Embedded::start(env!("CARGO_BIN_EXE_millrace"), &["--no-controllers"]));
+    let (hooks, namespace) = (Hooks::start(), namespace(&server));
+    let (validating, name) = ("ValidatingWebhookConfiguration", own("when"));
+    let config = |expression: &str, policy: &str| {
+        let mut config = hooks.configuration(validating, &name, "/deny", &namespace, "configmaps");
+        let hook = &mut config["webhooks"][0];
+        hook["failurePolicy"] = policy.into();
+        hook["matchConditions"] = json!([{"name": "when", "expression": expression}]);
+        config
+    };
+    let map = |key: &str| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {key: "x"},
+               "metadata": {"name": own("m"), "namespace": namespace, "labels": {"test": namespace}}})
+    };
+    let replace = ["replace", "--validate=false", "-f", "-"];
+    json(&server, &CREATE, &config("request.operation == 'CREATE' && !('free' in object.data)", "Fail"));
+    assert!(refused(&server, &CREATE, &map("bound")).contains("not here"));
+    json(&server, &CREATE, &map("free"));
+    json(&server, &replace, &config("object.data.missing == 'x'", "Fail"));
+    let said = refused(&server, &CREATE, &map("free"));
+    let why = "(Forbidden)";
+    assert!(said.contains(why) && said.contains("match condition \"when\" cannot be evaluated"), "{said}");
+    json(&server, &replace, &config("object.data.missing == 'x'", "Ignore"));
+    json(&server, &CREATE, &map("free"));
+    let said = refused(&server, &replace, &config("object.data.", "Fail"));
+    let place =
+        "webhooks[0].matchConditions[0].expression: Invalid value: \"object.data.\": compilation failed";
+    assert!(said.contains(place), "{said}");
 }

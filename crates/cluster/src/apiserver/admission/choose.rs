@@ -61,6 +61,11 @@ impl Hook {
             && self.selects_object(subject)
     }
 
+    /// What must be true for it to be asked, if anything.
+    pub(super) fn conditions(&self) -> Option<&Value> {
+        Some(&self.said["matchConditions"]).filter(|all| all.as_array().is_some_and(|all| !all.is_empty()))
+    }
+
     /// Whether it is asked again when others changed the object after it.
     pub(super) fn again_if_needed(&self) -> bool {
         self.said["reinvocationPolicy"] == "IfNeeded"

@@ -30,11 +30,6 @@ pub(crate) fn prepare(asked: &Asked, draft: &mut Draft) -> Result<(), Refusal> {
     })?;
     unknown(asked, &dropped, &mut draft.warnings)?;
     separate(asked, draft);
-    for warning in rules::warnings(kind, &draft.new) {
-        if !draft.warnings.contains(&warning) {
-            draft.warnings.push(warning);
-        }
-    }
     if draft.applied {
         draft.applied = false;
         draft.base = draft.new.clone();

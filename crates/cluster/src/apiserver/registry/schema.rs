@@ -1,48 +1,58 @@
 //! PURE: structural schemas of CustomResourceDefinitions: defaults, pruning, and what is wrong with an object.
 
+mod rules;
+
 use crate::apiserver::refusal::Fault;
 use crate::apiserver::shape::{List, Shape};
+use rules::Expressions;
 use serde_json::{Map, Value};
 
 /// A schema, as the definition has it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Schema(Value);
+#[derive(Debug)]
+pub(crate) struct Schema {
+    text: Value,
+    expressions: Expressions,
+}
 
 /// The types of JSON that a schema can ask for.
 const KNOWN_TYPES: [&str; 6] = ["object", "array", "string", "integer", "number", "boolean"];
 
 impl Schema {
     pub(crate) fn read(schema: &Value) -> Schema {
-        Schema(schema.clone())
+        Schema { text: schema.clone(), expressions: rules::read(schema) }
     }
 
     /// How its objects are merged.
     pub(crate) fn shape(&self) -> Shape {
-        shape(&self.0)
+        shape(&self.text)
     }
 
     /// As it is written, for documents about it.
     pub(crate) fn text(&self) -> &Value {
-        &self.0
+        &self.text
     }
 
     /// What is wrong with the schema itself, which is at `path` of its definition.
     pub(crate) fn complaints(&self, path: &str) -> Vec<Fault> {
         let mut faults = Vec::new();
-        complain(&self.0, path, &mut faults);
+        complain(&self.text, path, &mut faults);
+        faults.extend(rules::complaints(&self.text, path, &self.expressions));
         faults
     }
 
     /// Drops what it does not know, each place told in `dropped`, and fills in defaults. The object's own metadata is not its.
     pub(crate) fn settle(&self, object: &mut Value, dropped: &mut Vec<String>) {
-        prune(object, &self.0, "", true, dropped);
-        fill(object, &self.0);
+        prune(object, &self.text, "", true, dropped);
+        fill(object, &self.text);
     }
 
-    /// What is wrong with an object.
-    pub(crate) fn faults(&self, object: &Value) -> Vec<Fault> {
+    /// What is wrong with an object that was `old`. Its rules are about objects that are otherwise well.
+    pub(crate) fn faults(&self, object: &Value, old: Option<&Value>) -> Vec<Fault> {
         let mut faults = Vec::new();
-        judge(object, &self.0, "", true, &mut faults);
+        judge(object, &self.text, "", true, &mut faults);
+        if faults.is_empty() {
+            rules::judge((object, old), &self.text, "", true, &self.expressions, &mut faults);
+        }
         faults
     }
 }
@@ -344,7 +354,7 @@ mod tests {
         assert_eq!(&object["spec"], settled);
         assert_eq!(gone, dropped);
         let found: Vec<String> = schema()
-            .faults(&object)
+            .faults(&object, None)
             .iter()
             .map(|fault| format!("{}: {}", fault.field, fault.message))
             .collect();

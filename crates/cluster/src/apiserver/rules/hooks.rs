@@ -1,5 +1,6 @@
 //! PURE: what is wrong with a configuration of webhooks. One that is taken is one that can be asked.
 
+use crate::apiserver::conditions;
 use crate::apiserver::names::{Naming, complaint};
 use crate::apiserver::refusal::Fault;
 use serde_json::Value;
@@ -27,6 +28,7 @@ pub(super) fn faults(configuration: &Value) -> Vec<Fault> {
         }
         faults.extend(manners(hook, &path));
         faults.extend(selectors(hook, &path));
+        faults.extend(conditions::faults(&hook["matchConditions"], &format!("{path}.matchConditions")));
         faults.extend(place(&hook["clientConfig"], &format!("{path}.clientConfig")));
         for (nth, rule) in hook["rules"].as_array().into_iter().flatten().enumerate() {
             for field in ["operations", "apiGroups", "apiVersions", "resources"] {

@@ -4,6 +4,7 @@
 //! they cannot is read by `core`. It never talks to anybody.
 
 pub(crate) mod check;
+pub(crate) mod cleared;
 pub(crate) mod condition;
 pub(crate) mod convert;
 pub(crate) mod kinds;

@@ -76,6 +76,7 @@ codes! {
     2113 PluginDoesNotRun,
     2114 PluginTooOld,
     2115 NotPersistent,
+    2116 NodeNotCleared,
     2201 SelfTestFailed,
     2202 AgentUnreachable,
     2203 StartsFail,
@@ -294,7 +295,7 @@ mod tests {
         let near = |id: &str| nearest(id).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         assert_eq!(Code::from_id("mr2104"), Some(Code::ChainOverwritten));
         assert_eq!(Code::from_id("2104"), None);
-        assert_eq!(near("MR2199"), "MR2115 MR2114 MR2113");
+        assert_eq!(near("MR2199"), "MR2116 MR2115 MR2114");
         assert_eq!(near("2104").split(' ').next(), Some("MR2104"));
         assert_eq!(near("MR9999").split(' ').next(), Some("MR6005"));
     }

@@ -405,6 +405,37 @@ fn without_any_capability_a_list_of_anothers_says_the_way_out() {
     assert!(node.list("02-millrace.conflist").exists());
 }
 
+/// For whoever cannot read its log: also why it could not begin.
+#[test]
+fn a_container_says_at_its_end_how_it_went() {
+    if missing("a_container_says_at_its_end_how_it_went") {
+        return;
+    }
+    let node = Node::of("kubeadm");
+    assert_eq!(node.agent(&["--once"]).0, Some(0));
+    let words = node.folder.join("termination-log");
+    let uninstall = || {
+        fs::write(&words, "what was there before").expect("a file");
+        let mut command = node.command(&["uninstall", "--reload-wait", "0"]);
+        let output = command.env("MILLRACE_LAST_WORDS", &words).env("NODE_NAME", "n1").output();
+        let said: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(&words).expect("a file")).expect("they are JSON");
+        assert_eq!((&said["v"], &said["node"]), (&1.into(), &"n1".into()));
+        (output.expect("millrace runs").status.code(), said)
+    };
+    let run = node.folder.join("run");
+    fs::create_dir_all(&run).expect("a folder");
+    let held = fs::File::create(run.join("agent.lock")).expect("a file");
+    held.try_lock().expect("free");
+    let (status, said) = uninstall();
+    assert!(status == Some(2) && said["clean"] == false, "{said}");
+    assert!(said["wrong"][0].to_string().contains("delete the DaemonSet first"), "{said}");
+    drop(held);
+    let (status, said) = uninstall();
+    assert!(status == Some(0) && said["clean"] == true && said["wrong"] == serde_json::json!([]), "{said}");
+    assert!(said["places"].as_u64() > Some(2), "{said}");
+}
+
 #[test]
 fn an_agent_that_serves_is_to_be_ended_first_and_a_directory_to_be_there() {
     let test = "an_agent_that_serves_is_to_be_ended_first_and_a_directory_to_be_there";

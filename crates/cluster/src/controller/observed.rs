@@ -2,11 +2,15 @@
 //!
 //! It decides nothing. Objects are read field by field as they arrive, and everything else of them is dropped.
 
+#[cfg(test)]
+use crate::api::cleared::LastWords;
+use crate::api::cleared::Proof;
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::node::MeshCNINode;
 pub(crate) use crate::api::ours::{CONDITION, PLATFORM_LABEL};
-use crate::controller::workloads::Counts;
+use crate::controller::workloads::{Counts, Pod};
 use k8s_openapi::api::core::v1::Node as ApiNode;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -22,6 +26,8 @@ pub(crate) struct Observed {
     pub(crate) reports: BTreeMap<String, Report>,
     /// The Jobs that clear nodes, by node.
     pub(crate) clearings: BTreeMap<String, Clearing>,
+    /// What the pods of these Jobs said at their end, by the Job's identity.
+    pub(crate) endings: BTreeMap<String, Ending>,
     /// The pods of these Jobs that are not over, by name, each with its node.
     pub(crate) clearers: BTreeMap<String, String>,
     /// Pods of the mesh, counted.
@@ -39,6 +45,26 @@ impl Observed {
     pub(crate) fn is_clearing(&self) -> bool {
         let there = |node: &String| self.nodes.get(node).is_some_and(|node| node.ready);
         !self.clearings.is_empty() || self.clearers.values().any(there)
+    }
+
+    /// Whether a node was cleared: its Job succeeded, and its last words, if there are any, say the same.
+    pub(crate) fn is_clear(&self, node: &str) -> bool {
+        self.clearings.get(node).is_some_and(|clearing| clearing.done) && self.unclear(node).is_none()
+    }
+
+    /// Why a node is not clear though a Job was at it, if that is so.
+    pub(crate) fn unclear(&self, node: &str) -> Option<String> {
+        let clearing = self.clearings.get(node)?;
+        let ending = self.endings.get(&clearing.uid);
+        match (clearing.done, ending.map(|ending| &ending.proof)) {
+            (true, Some(Proof::Not(why))) => Some(why.clone()),
+            (true, _) => None,
+            (false, proof) if clearing.failed => Some(proof.map_or_else(
+                || format!("Job {} failed, and none of its pods is there to say why", clearing.name),
+                ToString::to_string,
+            )),
+            (false, _) => None,
+        }
     }
 }
 
@@ -127,6 +153,17 @@ pub(crate) struct Clearing {
     pub(crate) done: bool,
     /// It has given up.
     pub(crate) failed: bool,
+    /// The Job's identity: another of that name is another attempt.
+    pub(crate) uid: String,
+}
+
+/// What a pod of such a Job said at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Whether it ended well.
+    pub(crate) well: bool,
+    /// What its last words prove.
+    pub(crate) proof: Proof,
 }
 
 /// Of a Job, what [`Clearing`] needs.
@@ -216,22 +253,80 @@ pub(crate) fn report(object: &MeshCNINode) -> (String, Report) {
 }
 
 /// How a Job that clears a node went, by that node.
-pub(crate) fn clearing(name: String, spec: &JobSpec, status: Option<&JobStatus>) -> (String, Clearing) {
+pub(crate) fn clearing(meta: &ObjectMeta, spec: &JobSpec, status: Option<&JobStatus>) -> (String, Clearing) {
     let given_up = |status: &JobStatus| {
         status.conditions.iter().any(|mark| mark.kind == "Failed" && mark.status == "True")
     };
     let clearing = Clearing {
-        name,
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
         done: status.is_some_and(|status| status.succeeded > 0),
         failed: status.is_some_and(given_up),
     };
     (spec.template.spec.node_name.clone(), clearing)
 }
 
+/// The Job of a pod that clears a node, and what it said at its end; nothing of one that is not over.
+pub(crate) fn ending(pod: &Pod) -> Option<(String, Ending)> {
+    let status = pod.status.as_ref()?;
+    let well = match status.phase.as_str() {
+        "Succeeded" => true,
+        "Failed" => false,
+        _ => return None,
+    };
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    let job = owners.iter().find(|owner| owner.kind == "Job")?.uid.clone();
+    let end = status.container_statuses.iter().find_map(|container| container.state.terminated.as_ref());
+    let proof = Proof::of(end.map_or("", |end| &end.message), &pod.spec.node_name);
+    Some((job, Ending { well, proof }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    /// Whether the node n1 is clear, and what is told of it, when its Job stands so and its pod ended with these words.
+    fn check(job: Value, phase: &str, words: &str, clear: bool, told: Option<&str>) {
+        let meta =
+            ObjectMeta { name: Some("j".to_owned()), uid: Some("u".to_owned()), ..ObjectMeta::default() };
+        let spec = serde_json::from_value(json!({ "template": { "spec": { "nodeName": "n1" } } }));
+        let status = serde_json::from_value(job).expect("it is a status");
+        let (node, clearing) = clearing(&meta, &spec.expect("it is a Job's"), Some(&status));
+        let pod = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": "j-1", "ownerReferences": [{ "apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u" }] },
+            "spec": { "nodeName": "n1" },
+            "status": { "phase": phase, "containerStatuses": [{
+                "name": "agent", "state": { "terminated": { "exitCode": 0, "message": words } },
+            }] },
+        }));
+        let mut observed = Observed::default();
+        observed.endings.extend(ending(&pod.expect("it is a pod")));
+        observed.clearings.insert(node, clearing);
+        assert_eq!(
+            (observed.is_clear("n1"), observed.unclear("n1").as_deref()),
+            (clear, told),
+            "{phase} {words}"
+        );
+    }
+
+    #[test]
+    fn a_node_is_clear_when_its_job_and_its_last_words_say_so() {
+        let [good, bad, other] = [("n1", vec![]), ("n1", vec!["/x: there".to_owned()]), ("n2", vec![])]
+            .map(|(node, wrong)| LastWords::new(node, wrong.is_empty(), 7, &wrong).write());
+        let (well, failed) =
+            (json!({ "succeeded": 1 }), json!({ "conditions": [{ "type": "Failed", "status": "True" }] }));
+        check(well.clone(), "Succeeded", &good, true, None);
+        check(well.clone(), "Succeeded", "", true, None);
+        check(well.clone(), "Running", "", true, None);
+        check(well.clone(), "Succeeded", &bad, false, Some("/x: there"));
+        check(well, "Succeeded", &other, false, Some("its last words are about node \"n2\""));
+        check(json!({}), "Succeeded", &good, false, None);
+        check(failed.clone(), "Failed", &bad, false, Some("/x: there"));
+        check(failed.clone(), "Failed", "", false, Some("it said nothing"));
+        check(failed, "Running", "", false, Some("Job j failed, and none of its pods is there to say why"));
+    }
 
     /// A report, and what an agent wrote.
     fn read(status: Value) -> Report {

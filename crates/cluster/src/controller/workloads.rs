@@ -42,6 +42,8 @@ pub(crate) struct PodStatus {
     pub(crate) conditions: Vec<PodCondition>,
     /// How its init containers are.
     pub(crate) init_container_statuses: Vec<ContainerStatus>,
+    /// How its containers are.
+    pub(crate) container_statuses: Vec<ContainerStatus>,
 }
 
 /// What is read of a condition of a pod.
@@ -85,6 +87,8 @@ pub(crate) struct ContainerState {
 pub(crate) struct Terminated {
     /// How it ended.
     pub(crate) exit_code: i32,
+    /// Its last words.
+    pub(crate) message: String,
 }
 
 /// How many pods of each kind there are, by namespace.

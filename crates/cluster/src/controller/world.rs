@@ -172,13 +172,14 @@ impl World {
     pub(crate) fn job(&mut self, event: Event<Job>) -> bool {
         match event {
             Event::Apply(job) | Event::InitApply(job) => {
-                let (node, clearing) = observed::clearing(job.name_any(), &job.spec, job.status.as_ref());
+                let (node, clearing) = observed::clearing(&job.metadata, &job.spec, job.status.as_ref());
                 self.see("jobs", &node);
                 self.observed.clearings.insert(node, clearing);
             }
             Event::Delete(job) => {
-                let (node, _) = observed::clearing(job.name_any(), &job.spec, None);
+                let (node, clearing) = observed::clearing(&job.metadata, &job.spec, None);
                 self.observed.clearings.remove(&node);
+                self.observed.endings.remove(&clearing.uid);
             }
             Event::Init => return self.beginning("jobs"),
             Event::InitDone => {
@@ -258,10 +259,19 @@ impl World {
                 .as_ref()
                 .is_some_and(|status| matches!(status.phase.as_str(), "Succeeded" | "Failed"));
             let node = pod.spec.node_name.clone();
-            return match over {
-                true => self.observed.clearers.remove(&name).is_some(),
-                false => self.observed.clearers.insert(name, node.clone()) != Some(node),
-            };
+            if let Some((job, ending)) = observed::ending(pod) {
+                // Of several attempts of one Job the one counts that went well.
+                let known = self.observed.endings.get(&job);
+                if known.is_none_or(|known| !known.well) {
+                    rings |= known != Some(&ending);
+                    self.observed.endings.insert(job, ending);
+                }
+            }
+            return rings
+                | match over {
+                    true => self.observed.clearers.remove(&name).is_some(),
+                    false => self.observed.clearers.insert(name, node.clone()) != Some(node),
+                };
         }
         match heal::stuck(pod) {
             Some(stuck) if self.stuck.len() < MOST_STUCK => {

@@ -36,6 +36,8 @@ pub(crate) struct Hosted {
     own: PathBuf,
     running: Running,
     probed: Instant,
+    /// Where its container leaves its last words.
+    words: PathBuf,
 }
 
 /// What a container runs.
@@ -80,6 +82,8 @@ impl Hosted {
                 exist(&root.place(path), volume["hostPath"]["type"] == "DirectoryOrCreate")?;
             }
         }
+        let words = last_words(root, pod);
+        keep_file(&words)?;
         let run = run(pod, container, root, image)?;
         let identity = Identity::of(container)?;
         let mut command = process::confined(image.own, &identity, &run.arguments);
@@ -88,7 +92,8 @@ impl Hosted {
         let running = Running::start(name, &mut command, log)?;
         let seen = Seen { runs: true, addresses: HOST.parse().into_iter().collect(), ..Seen::default() };
         let (object, own) = (pod.clone(), image.own.to_owned());
-        Ok(Hosted { object, seen, leaving: false, run, identity, own, running, probed: Instant::now() })
+        let probed = Instant::now();
+        Ok(Hosted { object, seen, leaving: false, run, identity, own, running, probed, words })
     }
 
     /// Writes what a ConfigMap says now to where it is mounted.
@@ -105,6 +110,7 @@ impl Hosted {
         }
         if let Some(code) = self.running.over()? {
             (self.seen.over, self.seen.ready) = (Some(code), false);
+            self.seen.words = fs::read_to_string(&self.words).unwrap_or_default();
             return Ok(true);
         }
         let period = if self.seen.ready { PERIOD } else { STARTING };
@@ -139,6 +145,18 @@ fn folder(root: &Root, pod: &Value, volume: &Value) -> PathBuf {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let volumes = root.place("/var/lib/kubelet/pods").join(text(&pod["metadata"]["uid"]));
     volumes.join(text(&volume["name"]))
+}
+
+/// Where a kubelet keeps what a container says at its end.
+fn last_words(root: &Root, pod: &Value) -> PathBuf {
+    let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+    root.place("/var/lib/kubelet/pods").join(uid).join("termination-log")
+}
+
+fn keep_file(file: &Path) -> anyhow::Result<()> {
+    let folder = file.parent().context("a file is in a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn keep(folder: &Path, config: &Value) -> anyhow::Result<()> {
@@ -202,7 +220,9 @@ fn mounts(pod: &Value, container: &Value, root: &Root) -> Mounts {
         let place = volume["hostPath"]["path"].as_str().map(|path| root.place(path));
         Some((mount["mountPath"].as_str()?.to_owned(), place.unwrap_or_else(|| folder(root, pod, volume))))
     };
-    mounted.filter_map(place).collect()
+    let said = container["terminationMessagePath"].as_str();
+    let said = said.map(|path| (path.to_owned(), last_words(root, pod)));
+    mounted.filter_map(place).chain(said).collect()
 }
 
 fn variables(pod: &Value, container: &Value) -> BTreeMap<String, String> {

@@ -16,6 +16,8 @@ pub(crate) struct Seen {
     pub(crate) ready: bool,
     /// With which code its only container ended, if it has ended.
     pub(crate) over: Option<i32>,
+    /// What that container said at its end.
+    pub(crate) words: String,
 }
 
 /// The status of the pod `object`; `now` in the words of the API.
@@ -86,7 +88,13 @@ fn ended(code: i32, now: &str) -> Value {
 
 fn container(one: &Value, seen: &Seen, now: &str) -> Value {
     let state = match seen.over {
-        Some(code) => ended(code, now),
+        Some(code) => {
+            let mut state = ended(code, now);
+            if !seen.words.is_empty() {
+                state["terminated"]["message"] = json!(seen.words);
+            }
+            state
+        }
         None if seen.runs => json!({ "running": { "startedAt": now } }),
         None => json!({ "waiting": { "reason": "PodInitializing" } }),
     };

@@ -4,6 +4,7 @@
 
 use super::words::{AGENT, Words, labels, map, mark, meta, selector};
 use crate::agent::health::probe::VARIABLE;
+use crate::api::cleared;
 use crate::args::print::Profile;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
@@ -88,6 +89,10 @@ pub(crate) fn uninstall(words: &Words, node: &str) -> Job {
     let mut container = container(words, Profile::Zero, &mounts);
     container.args =
         Some(vec!["agent".into(), "uninstall".into(), format!("--config={CONFIG_DIR}/agent.yaml")]);
+    container.env.get_or_insert_default().push(variable(cleared::VARIABLE, cleared::FILE));
+    container.termination_message_path = Some(cleared::FILE.into());
+    // Of one that is killed, the end of its log is better than nothing.
+    container.termination_message_policy = Some("FallbackToLogsOnError".into());
     let mut labels = labels();
     labels.insert("app.kubernetes.io/component".into(), "uninstall".into());
     labels.insert("sidecar.istio.io/inject".into(), "false".into());

@@ -237,10 +237,33 @@ impl<'a> Cluster<'a> {
 
     /// The Job that clears a node comes, and succeeds.
     pub(crate) fn clear(&self, node: &str) {
-        let name = format!("job/millrace-uninstall-{node}");
-        self.until_there(&name);
-        let done = json!({ "status": { "succeeded": 1 } });
-        self.status("job", &format!("millrace-uninstall-{node}"), &done);
+        let words = json!({ "v": 1, "node": node, "clean": true, "places": 7 });
+        self.ends(node, true, &words.to_string());
+    }
+
+    /// The Job that clears a node comes, and its pod ends so, with these words.
+    pub(crate) fn ends(&self, node: &str, well: bool, words: &str) {
+        let name = format!("millrace-uninstall-{node}");
+        self.until_there(&format!("job/{name}"));
+        let uid = self.get(&format!("job/{name}"))["metadata"]["uid"].clone();
+        let owner = json!({ "apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid });
+        let pod = format!("{name}-{}", if well { "well" } else { "failed" });
+        let object = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "namespace": "millrace-system", "name": pod, "ownerReferences": [owner],
+                "labels": { "app.kubernetes.io/component": "uninstall", "job-name": name } },
+            "spec": { "nodeName": node, "containers": [{ "name": "agent", "image": "none" }] },
+        });
+        self.api.done(&["create", "-f", "-"], &object.to_string());
+        let (phase, code) = if well { ("Succeeded", 0) } else { ("Failed", 1) };
+        let end = json!({ "terminated": { "exitCode": code, "message": words } });
+        let container = json!({
+            "name": "agent", "image": "none", "imageID": "", "ready": false, "restartCount": 0, "state": end,
+        });
+        self.status("pod", &pod, &json!({ "status": { "phase": phase, "containerStatuses": [container] } }));
+        let failed = json!([{ "type": "Failed", "status": "True" }]);
+        let job = if well { json!({ "succeeded": 1 }) } else { json!({ "failed": 1, "conditions": failed }) };
+        self.status("job", &name, &json!({ "status": job }));
     }
 
     /// The MeshCNI as it is.

@@ -57,13 +57,25 @@ fn everything_of_ours_leaves_and_nothing_else() {
 
     let waiting = uninstall(&api, &["--wait", "--prove-clean"]);
     api.done(&["delete", "pod", "-n", "shop", "stamped", "--grace-period=0", "--force"], "");
+    let left = "/opt/cni/bin/millrace-cni: still the plugin";
+    let wrong = json!({ "v": 1, "node": "n1", "clean": false, "places": 7, "wrong": [left] });
+    cluster.ends("n1", false, &wrong.to_string());
+    let told = format!("node n1 has yet to be cleared: {left} (MR2116)");
+    cluster.until("what is left is said", |mesh| mesh["status"]["conditions"].to_string().contains(&told));
+    let job = || cluster.get("job/millrace-uninstall-n1")["metadata"]["uid"].clone();
+    let first = job();
+    assert!(first.is_string(), "it is there to be looked at");
+    cluster.until_true("another is made in its time", || job().is_string() && job() != first);
     cluster.clear("n1");
     cluster.clear("n2");
     let (status, words) = said(waiting.wait_with_output().expect("it ends"));
     assert_eq!(status, Some(1), "{words}");
+    let tried = format!("cleared again, ever more slowly (millrace-uninstall-n1): {left}\n");
+    assert_eq!(words.matches(&tried).count(), 1, "{words}");
     for node in ["n1", "n2"] {
-        let proof =
-            format!("Node {node}: cleared, and proved clean by its Job (millrace-uninstall-{node})\n");
+        let proof = format!(
+            "Node {node}: cleared, and proved clean by its Job (millrace-uninstall-{node}): 7 places looked at, all clean\n"
+        );
         assert_eq!(words.matches(&proof).count(), 1, "{words}");
     }
     assert!(words.contains("one: a controller acts still"), "{words}");

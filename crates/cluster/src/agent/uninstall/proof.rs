@@ -3,6 +3,7 @@
 use super::attachments::Attachments;
 use super::{Leaving, tombstone};
 use crate::agent::install::{memory, plugin_in, seen};
+use crate::api::cleared::LastWords;
 use millrace_core::cni::entry::TYPE;
 use millrace_core::conflist;
 use millrace_host::files;
@@ -38,6 +39,14 @@ impl Proof {
         self.failures.is_empty()
             && !self.findings.is_empty()
             && self.findings.iter().all(|finding| finding.clean)
+    }
+
+    /// The same in few words.
+    pub(super) fn last_words(&self, node: &str) -> LastWords {
+        let left = self.findings.iter().filter(|finding| !finding.clean);
+        let left = left.map(|finding| format!("{}: {}", finding.place, finding.found));
+        let wrong: Vec<String> = self.failures.iter().cloned().chain(left).collect();
+        LastWords::new(node, self.is_clean(), self.findings.len(), &wrong)
     }
 
     fn find(&mut self, place: &Path, found: impl Into<String>, clean: bool) {

@@ -1,13 +1,14 @@
 //! Following a cluster while its controller takes everything off the nodes: one watch of the MeshCNI, one of the Jobs that clear
 //! nodes, until it is there, a deadline or an interrupt.
 //!
-//! A Job succeeds when the agent in it has looked at every place on its node again; that is the proof, and it is told when it
-//! is seen, for the Jobs go as well.
+//! A Job succeeds when the agent in it has looked at every place on its node again; what its pod said at its end is the proof, and
+//! it is told when it is seen, for the Jobs go as well.
 
+use crate::api::cleared::Proof;
 use crate::api::mesh::MeshCNI;
 use crate::api::ours::{MANAGED_BY, MANAGER};
 use crate::api::status::MeshCNIStatus;
-use crate::args::output::{Form, Style};
+use crate::args::output::{Form, Lang, Style};
 use crate::cli::change;
 use crate::cli::connect::{Connection, Error};
 use crate::cli::wait::{Line, fatal};
@@ -15,12 +16,15 @@ use anyhow::Result;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use kube::runtime::watcher::{Config, Event};
 use kube::runtime::{
     WatchStreamExt,
     watcher::{self, watcher},
 };
 use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
@@ -55,9 +59,12 @@ pub(super) struct Follow<'a> {
     connection: &'a Connection,
     style: Style,
     jobs: BoxStream<'static, watcher::Result<Event<Job>>>,
-    /// The Jobs that are there, and the nodes that were proved clean.
+    /// The Jobs that are there.
     there: BTreeSet<String>,
-    told: BTreeMap<String, &'static str>,
+    /// By node, the Job that was told of last, and whether it succeeded.
+    told: BTreeMap<String, (String, bool)>,
+    /// What was proved of each node.
+    pub(super) proofs: BTreeMap<String, Value>,
 }
 
 impl<'a> Follow<'a> {
@@ -66,7 +73,14 @@ impl<'a> Follow<'a> {
         let ours = Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
         let jobs: Api<Job> = Api::all(connection.client.clone());
         let jobs = watcher(jobs, ours).default_backoff().boxed();
-        Follow { connection, style, jobs, there: BTreeSet::new(), told: BTreeMap::new() }
+        Follow {
+            connection,
+            style,
+            jobs,
+            there: BTreeSet::new(),
+            told: BTreeMap::new(),
+            proofs: BTreeMap::new(),
+        }
     }
 
     /// Follows until it is so.
@@ -102,7 +116,7 @@ impl<'a> Follow<'a> {
                         line.show(&last);
                     }
                 },
-                Some(event) = self.jobs.next() => self.hear(event, &mut line, out)?,
+                Some(event) = self.jobs.next() => self.hear(event, &mut line, out).await?,
                 _ = interrupt.recv() => break End::Interrupted,
             }
         };
@@ -110,7 +124,7 @@ impl<'a> Follow<'a> {
         let echo = Instant::now() + ECHO;
         while end == End::There && until == Until::Gone && !self.there.is_empty() {
             match timeout_at(echo, self.jobs.next()).await {
-                Ok(Some(event)) => self.hear(event, &mut line, out)?,
+                Ok(Some(event)) => self.hear(event, &mut line, out).await?,
                 Err(_) | Ok(None) => break,
             }
         }
@@ -118,7 +132,7 @@ impl<'a> Follow<'a> {
     }
 
     /// Tells of a Job once for each thing that is new about it.
-    fn hear(
+    async fn hear(
         &mut self,
         event: watcher::Result<Event<Job>>,
         line: &mut Line,
@@ -136,24 +150,57 @@ impl<'a> Follow<'a> {
         let status = job.status.clone().unwrap_or_default();
         let failed =
             status.conditions.iter().flatten().any(|one| one.type_ == "Failed" && one.status == "True");
-        let word = match (status.succeeded.unwrap_or_default() > 0, failed) {
-            (true, _) => self.style.say("cleared, and proved clean by its Job", "已清理,并由其 Job 证明干净"),
-            (_, true) => self.style.say(
-                "not clean yet: its Job failed and is made anew; kubectl logs says why",
-                "尚未清理干净:其 Job 失败,将重新创建;kubectl logs 说明原因",
-            ),
-            _ => return Ok(()),
-        };
+        let succeeded = status.succeeded.unwrap_or_default() > 0;
+        if !succeeded && !failed {
+            return Ok(());
+        }
         let spec = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
         let node = spec.and_then(|spec| spec.node_name.clone()).unwrap_or_else(|| job.name_any());
-        if self.told.insert(node.clone(), word) != Some(word)
-            && matches!(self.style.form, Form::Table | Form::Wide)
-        {
+        let uid = job.uid().unwrap_or_default();
+        // Each attempt is told of once: its pods are asked for no oftener.
+        if self.told.insert(node.clone(), (uid.clone(), succeeded)) == Some((uid, succeeded)) {
+            return Ok(());
+        }
+        let proof = self.proof(&job, &node, succeeded).await;
+        let clean = succeeded && !matches!(proof, Proof::Not(_));
+        let word = if clean {
+            self.style.say("cleared, and proved clean by its Job", "已清理,并由其 Job 证明干净")
+        } else {
+            self.style.say(
+                "not clean yet (MR2116): it is cleared again, ever more slowly",
+                "尚未清理干净 (MR2116):会以越来越长的间隔再次清理",
+            )
+        };
+        let said = match (&proof, self.style.lang) {
+            (Proof::Silent, _) => String::new(),
+            (Proof::Clean(places), Lang::Zh) => format!(": 检查了 {places} 处,均干净"),
+            (proof, _) => format!(": {proof}"),
+        };
+        self.proofs.insert(node.clone(), json!({ "clean": clean, "said": proof.to_string() }));
+        if matches!(self.style.form, Form::Table | Form::Wide) {
             line.clear();
-            writeln!(out, "Node {node}: {word} ({})", job.name_any())?;
+            writeln!(out, "Node {node}: {word} ({}){said}", job.name_any())?;
             out.flush()?;
         }
         Ok(())
+    }
+
+    /// What the Job's pod said at its end. Where that cannot be read it is as if nothing was said: the Job itself tells how it ended.
+    async fn proof(&self, job: &Job, node: &str, succeeded: bool) -> Proof {
+        let (client, home) = (self.connection.client.clone(), job.namespace().unwrap_or_default());
+        let api: Api<Pod> = Api::namespaced(client, &home);
+        let params = ListParams::default().labels(&format!("job-name={}", job.name_any()));
+        let Ok(pods) = self.connection.ask("list the pods of a Job", api.list(&params)).await else {
+            return Proof::Silent;
+        };
+        let phase = if succeeded { "Succeeded" } else { "Failed" };
+        let mut ended = pods.items.iter().filter_map(|pod| {
+            let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some(phase))?;
+            let container = status.container_statuses.as_ref()?.first()?;
+            let end = container.state.as_ref()?.terminated.as_ref()?;
+            Some(Proof::of(end.message.as_deref().unwrap_or_default(), node))
+        });
+        ended.next_back().unwrap_or(Proof::Silent)
     }
 }
 

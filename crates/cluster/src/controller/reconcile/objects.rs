@@ -13,6 +13,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 /// How many nodes are cleared at once.
 const CLEARINGS: usize = 50;
@@ -72,27 +73,32 @@ impl Leader {
         decision: &Decision,
     ) -> Result<(), Error> {
         self.delete(|key| key.kind == "DaemonSet").await?;
-        let clearings = {
+        let (clearings, failed) = {
             let world = self.shared.world();
             let sets = world.children.keys().any(|key| key.kind == "DaemonSet");
             if sets || world.observed.has_agents() {
                 return Ok(());
             }
-            world.observed.clearings.clone()
+            let clearings = world.observed.clearings.clone();
+            let failed = clearings.iter().filter(|(node, _)| world.observed.unclear(node).is_some());
+            let failed = failed.map(|(node, clearing)| (node.clone(), clearing.uid.clone()));
+            let failed: BTreeMap<String, String> = failed.collect();
+            (clearings, failed)
         };
-        let running = clearings.values().filter(|clearing| !clearing.done).count();
+        let unclear = decision.unclear.iter().map(|(node, _)| node.as_str()).collect();
+        let (due, next) = self.failures.decide(&failed, &unclear, Instant::now());
+        if let Some(left) = next {
+            self.look_in(left);
+        }
+        let running = clearings.iter().filter(|(node, job)| !job.done && !failed.contains_key(*node)).count();
         let mut places = CLEARINGS.saturating_sub(running);
         for (node, group) in &decision.unclear {
-            match clearings.get(node) {
-                None if places > 0 => {
-                    places -= 1;
-                    self.hand.create(&children::clearing(home, *group, release, node)).await?;
-                }
-                Some(clearing) if clearing.failed => {
-                    let job = children::clearing(home, *group, release, node);
-                    self.hand.delete(&children::key(&job)).await?;
-                }
-                _ => {}
+            if !clearings.contains_key(node) && places > 0 {
+                places -= 1;
+                self.hand.create(&children::clearing(home, *group, release, node)).await?;
+            } else if due.contains(node) {
+                let job = children::clearing(home, *group, release, node);
+                self.hand.delete(&children::key(&job)).await?;
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ mod fields;
 use super::connect::{Connection, Error};
 use crate::api::mesh::MeshCNI;
 use crate::args::cluster::Writing;
+use crate::codes::Code;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
@@ -52,6 +53,16 @@ pub(crate) async fn read(connection: &Connection) -> Result<Value, Error> {
         Ok(found) => Ok(found.map_or(Value::Null, |object| tree(&object))),
         Err(error) => Err(error),
     }
+}
+
+/// The same where nothing can be done without one.
+pub(crate) async fn present(
+    connection: &Connection,
+    act: &'static str,
+    code: Option<Code>,
+) -> Result<Value, Error> {
+    let live = read(connection).await?;
+    if live.is_null() { Err(Error::NoMesh { act, code }) } else { Ok(live) }
 }
 
 /// The change that makes the specification `after` of `before`.

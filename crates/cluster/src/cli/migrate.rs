@@ -37,10 +37,7 @@ pub(crate) fn run(args: &Migrate, out: &mut dyn Write) -> Result<Outcome> {
     let style = args.cluster.output.style();
     let connection = Connection::open(&args.cluster.server)?;
     block_on(async {
-        let live = change::read(&connection).await?;
-        if live.is_null() {
-            bail!("there is no MeshCNI, so no pod owes a restart; `millrace enable` makes one");
-        }
+        let live = change::present(&connection, "migrate", None).await?;
         if args.pause || args.resume {
             return mark(&connection, args.pause, style, out).await;
         }

@@ -12,7 +12,8 @@ use crate::api::mesh::MeshCNISpec;
 use crate::api::status::{Change, MeshCNIStatus};
 use crate::args::lifecycle::Rollback;
 use crate::args::output::{Form, Lang, Style};
-use anyhow::{Context, Result, bail};
+use crate::codes::Code;
+use anyhow::{Context, Result};
 use choose::{Target, choose};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -23,10 +24,7 @@ pub(crate) fn run(args: &Rollback, out: &mut dyn Write) -> Result<Outcome> {
     let style = args.change.cluster.output.style();
     let connection = Connection::open(&args.change.cluster.server)?;
     block_on(async {
-        let live = change::read(&connection).await?;
-        if live.is_null() {
-            bail!("cannot roll back: there is no MeshCNI; `millrace enable` makes one (MR4202)");
-        }
+        let live = change::present(&connection, "roll back", Some(Code::NothingToRollBackTo)).await?;
         let kept = revisions::read(&connection).await?;
         let spec: MeshCNISpec = serde_json::from_value(live["spec"].clone()).context("read the MeshCNI")?;
         let status: MeshCNIStatus = serde_json::from_value(live["status"].clone()).unwrap_or_default();

@@ -16,12 +16,13 @@ use super::{Outcome, form, plan, wait};
 use crate::api::mesh::{MeshCNI, NodeTaint};
 use crate::api::ours::UNPROTECTED;
 use crate::args::lifecycle::Uninstall;
-use crate::args::output::{Form, Mark, Style};
+use crate::args::output::{Form, Lang, Mark, Style};
 use anyhow::Result;
 use follow::{End, Follow, Until};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use remains::Remains;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::io::Write;
 use survey::Survey;
 use tokio::signal::unix::Signal;
@@ -37,11 +38,22 @@ pub(crate) fn run(args: &Uninstall, out: &mut dyn Write) -> Result<Outcome> {
     block_on(async {
         let live = change::read(&connection).await.or_else(plan::absent)?;
         let taint = live["spec"]["nodeTaint"]["key"].as_str().map_or(NodeTaint::default().key, str::to_owned);
-        let survey = Survey { connection: &connection, home: &args.home.system_namespace, taint: &taint };
+        let for_people = matches!(style.form, Form::Table | Form::Wide);
+        let lang = if for_people { style.lang } else { Lang::En };
+        let survey =
+            Survey { connection: &connection, home: &args.home.system_namespace, taint: &taint, lang };
         let deadline = Instant::now() + args.change.waiting.timeout;
         let interrupt = wait::interrupts()?;
-        let mut walk =
-            Walk { args, connection: &connection, survey, style, deadline, interrupt, removed: Vec::new() };
+        let mut walk = Walk {
+            args,
+            connection: &connection,
+            survey,
+            style,
+            deadline,
+            interrupt,
+            removed: Vec::new(),
+            proofs: BTreeMap::new(),
+        };
         let tried = args.change.writing.dry_run.is_some();
         let mut outcome = match tried {
             true => walk.rehearse(&live, out).await?,
@@ -68,6 +80,8 @@ struct Walk<'a> {
     deadline: Instant,
     interrupt: Signal,
     removed: Vec<String>,
+    /// What Jobs proved of nodes, as far as this call saw it.
+    proofs: BTreeMap<String, Value>,
 }
 
 impl Walk<'_> {
@@ -210,6 +224,7 @@ impl Walk<'_> {
         out.flush()?;
         let mut follow = Follow::new(self.connection, self.style);
         let end = follow.until(until, self.deadline, &mut self.interrupt, out).await?;
+        self.proofs.append(&mut follow.proofs);
         let (words, outcome) = match end {
             End::There => return Ok(Outcome::Well),
             End::Late(last) => {
@@ -242,6 +257,7 @@ impl Walk<'_> {
         let value = || {
             let mut value = remains.map_or(json!({}), Remains::value);
             value["removed"] = json!(self.removed);
+            value["nodes"] = json!(self.proofs);
             value["done"] = json!(outcome == Outcome::Well);
             value
         };

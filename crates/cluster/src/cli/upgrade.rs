@@ -1,7 +1,7 @@
 //! `millrace upgrade`: the controller and the agents of another version. The controller's Deployment gets the image first; the
 //! agents get it by the MeshCNI, so that canaries, limits and pauses hold as for any other change.
 //!
-//! It changes two images, and neither definitions nor RBAC.
+//! It changes these images, which the controller is told as its `--image` too, and neither definitions nor RBAC.
 
 mod skew;
 
@@ -14,7 +14,7 @@ use crate::api::ours::{CONTROLLERS, MANAGER};
 use crate::args::lifecycle::Upgrade;
 use crate::args::output::{Form, Style};
 use crate::print::words::VERSION;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
@@ -29,10 +29,7 @@ use tokio::time::Instant;
 pub(crate) fn run(args: &Upgrade, out: &mut dyn Write) -> Result<Outcome> {
     let connection = Connection::open(&args.change.cluster.server)?;
     block_on(async {
-        let live = change::read(&connection).await?;
-        if live.is_null() {
-            bail!("cannot upgrade: there is no MeshCNI; `millrace enable` makes one");
-        }
+        let mut live = change::present(&connection, "upgrade", None).await?;
         let image = match &args.image {
             Some(image) => image.clone(),
             None => this_version(&connection, &live).await?,
@@ -47,8 +44,9 @@ pub(crate) fn run(args: &Upgrade, out: &mut dyn Write) -> Result<Outcome> {
         let upgrade = Step { args, connection: &connection, image: &image };
         upgrade.announce(&agents, controller.as_ref(), order, &live, out)?;
         if let Some(controller) =
-            controller.filter(|found| order == Order::ControllerFirst && found.image != image)
+            controller.filter(|found| order == Order::ControllerFirst && !found.is_of(&image))
         {
+            live = upgrade.hold(live, &controller).await?;
             match upgrade.lead(&controller, out).await? {
                 Outcome::Well => {}
                 other => return Ok(other),
@@ -93,6 +91,8 @@ struct Controller {
     name: String,
     container: String,
     image: String,
+    /// What it is started with, of which `--image` is that of agents where the MeshCNI names none.
+    arguments: Vec<String>,
 }
 
 impl Controller {
@@ -118,7 +118,39 @@ impl Controller {
             name: object.name_any(),
             container: container.name.clone(),
             image: container.image.clone()?,
+            arguments: container.args.clone().unwrap_or_default(),
         })
+    }
+
+    /// The image that it gives agents where the MeshCNI names none, if it was told one.
+    fn agents(&self) -> Option<&str> {
+        let words = self.arguments.iter().map(String::as_str);
+        let next = words.clone().skip(1).chain([""]);
+        let told = words.zip(next).find_map(|(word, next)| match word {
+            "--image" => Some(next),
+            _ => word.strip_prefix("--image="),
+        });
+        told.filter(|image| !image.is_empty())
+    }
+
+    /// Whether it is of that image, and gives it to agents.
+    fn is_of(&self, image: &str) -> bool {
+        self.image == image && self.agents().is_none_or(|told| told == image)
+    }
+
+    /// Its container with that image, also as what it gives to agents.
+    fn with(&self, image: &str) -> Value {
+        let mut container = json!({ "name": self.container, "image": image });
+        if let Some(told) = self.agents() {
+            let whole = format!("--image={told}");
+            let changed = self.arguments.iter().map(|word| match word {
+                word if *word == whole => format!("--image={image}"),
+                word if word == told => image.to_owned(),
+                word => word.clone(),
+            });
+            container["args"] = changed.collect();
+        }
+        container
     }
 }
 
@@ -154,7 +186,7 @@ impl Step<'_> {
         writeln!(out, "{}: {agents} → {image}", style.say("agents", "代理"))?;
         let leads = style.say("controller", "控制器");
         match controller {
-            Some(found) if order == Order::ControllerFirst && found.image != image => {
+            Some(found) if order == Order::ControllerFirst && !found.is_of(image) => {
                 writeln!(
                     out,
                     "{leads}: Deployment {}/{}: {} → {image}",
@@ -187,14 +219,28 @@ impl Step<'_> {
         Ok(out.flush()?)
     }
 
+    /// Has agents keep the image that they have while the controller is replaced: it would give them its own at once, where the
+    /// MeshCNI names none. The MeshCNI as it is then.
+    async fn hold(&self, live: Value, controller: &Controller) -> Result<Value> {
+        let writing = self.args.change.writing;
+        let Some(now) = controller.agents().filter(|_| live["spec"]["install"]["image"].is_null()) else {
+            return Ok(live);
+        };
+        if writing.dry_run.is_some() {
+            return Ok(live);
+        }
+        let kept = Map::from_iter([("install".to_owned(), json!({ "image": now }))]);
+        Ok(change::change(self.connection, &live, &kept, writing).await?.after)
+    }
+
     /// Gives the controller its image, and waits until it runs with that.
     async fn lead(&self, controller: &Controller, out: &mut dyn Write) -> Result<Outcome> {
-        let Controller { namespace, name, container, .. } = controller;
+        let Controller { namespace, name, .. } = controller;
         let style = self.style();
         let dry_run = self.args.change.writing.dry_run.is_some();
         let kind = ApiResource::erase::<Deployment>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.connection.client.clone(), namespace, &kind);
-        let template = json!({ "spec": { "containers": [{ "name": container, "image": self.image }] } });
+        let template = json!({ "spec": { "containers": [controller.with(self.image)] } });
         let patch = Patch::Strategic(json!({ "spec": { "template": template } }));
         let params =
             PatchParams { field_manager: Some("millrace-cli".to_owned()), dry_run, ..PatchParams::default() };
@@ -239,5 +285,38 @@ impl Step<'_> {
             writeln!(out, "{what}: {words}")?;
         }
         Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(arguments: &[&str], agents: Option<&str>, after: &[&str]) {
+        let controller = Controller {
+            namespace: "n".to_owned(),
+            name: "c".to_owned(),
+            container: "controller".to_owned(),
+            image: "r/m:1".to_owned(),
+            arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+        };
+        assert_eq!(controller.agents(), agents, "{arguments:?}");
+        let told = controller.with("r/m:2");
+        let expected = if agents.is_some() { json!(after) } else { Value::Null };
+        assert_eq!((&told["image"], &told["args"]), (&json!("r/m:2"), &expected), "{arguments:?}");
+        assert_eq!(controller.is_of("r/m:1"), agents.is_none_or(|told| told == "r/m:1"), "{arguments:?}");
+    }
+
+    #[test]
+    fn what_the_controller_gives_to_agents_goes_with_it() {
+        check(&["controller"], None, &[]);
+        check(&["controller", "--image"], None, &[]);
+        let lease = "--lease-seconds=5";
+        check(
+            &["controller", "--image=r/m:1", lease],
+            Some("r/m:1"),
+            &["controller", "--image=r/m:2", lease],
+        );
+        check(&["controller", "--image", "r/m:0"], Some("r/m:0"), &["controller", "--image", "r/m:2"]);
     }
 }

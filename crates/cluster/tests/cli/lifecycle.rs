@@ -85,7 +85,7 @@ fn deployment(cluster: &Cluster, image: &str) {
     let object = json!({ "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": { "name": "millrace-controller", "namespace": NAMESPACE, "labels": labels },
         "spec": { "replicas": 0, "selector": { "matchLabels": labels }, "template": { "metadata": { "labels": labels },
-            "spec": { "containers": [{ "name": "controller", "image": image }] } } } });
+            "spec": { "containers": [{ "name": "controller", "image": image, "args": ["controller", format!("--image={image}")] }] } } } });
     cluster.create(&object);
 }
 
@@ -137,8 +137,16 @@ fn golden_upgrade_on(cluster: &Cluster) {
     until("the controller gets its image", || {
         image_of(&deployed(cluster)) == "registry.example/millrace:0.1.0"
     });
-    assert!(cluster.mesh()["spec"]["install"]["image"].is_null(), "agents wait for the controller");
+    assert_eq!(
+        cluster.mesh()["spec"]["install"]["image"],
+        "registry.example/millrace:0.0.9",
+        "agents wait for the controller, which would give them its own"
+    );
     let mut now = deployed(cluster);
+    assert_eq!(
+        now["spec"]["template"]["spec"]["containers"][0]["args"],
+        json!(["controller", "--image=registry.example/millrace:0.1.0"])
+    );
     now["status"] = json!({ "observedGeneration": now["metadata"]["generation"] });
     cluster.replace(
         &format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/millrace-controller/status"),

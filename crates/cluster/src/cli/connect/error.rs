@@ -25,6 +25,8 @@ pub(crate) enum Error {
     NotInstalled { act: String },
     /// There is no such object.
     Absent { act: String },
+    /// There is no MeshCNI, without which there is nothing to do.
+    NoMesh { act: &'static str, code: Option<Code> },
     /// Others own fields: each field with its owner.
     Conflict { act: String, fields: Vec<(String, String)> },
     /// It does not accept the object.
@@ -88,6 +90,7 @@ impl Error {
             Error::NotInstalled { .. } => Some(Code::NotInstalled),
             Error::Conflict { .. } => Some(Code::FieldConflict),
             Error::Invalid { .. } => Some(Code::SpecRefused),
+            Error::NoMesh { code, .. } => *code,
             Error::Absent { .. } | Error::Other { .. } => None,
         }
     }
@@ -127,6 +130,9 @@ impl Error {
                 format!("无法完成 {act}:集群不认识该类型;用 `millrace print crd | kubectl apply -f -` 安装")
             }
             Error::Absent { act } => format!("无法完成 {act}:不存在"),
+            Error::NoMesh { act, .. } => {
+                format!("无法完成 {act}:没有 MeshCNI;可用 `millrace enable` 创建")
+            }
             Error::Conflict { act, fields } => {
                 let owned = |(field, owner): &(String, String)| format!("{field} 由 {owner} 管理");
                 let fields: Vec<String> = fields.iter().map(owned).collect();
@@ -164,6 +170,9 @@ impl fmt::Display for Error {
                 "cannot {act}: the cluster does not know that kind; install it with `millrace print crd | kubectl apply -f -`"
             ),
             Error::Absent { act } => write!(f, "cannot {act}: there is none"),
+            Error::NoMesh { act, .. } => {
+                write!(f, "cannot {act}: there is no MeshCNI; `millrace enable` makes one")
+            }
             Error::Conflict { act, fields } => {
                 write!(f, "cannot {act}: ")?;
                 for (index, (field, owner)) in fields.iter().enumerate() {

@@ -15,7 +15,7 @@ use crate::controller::children::{Endpoint, Home, Key, MANAGED_BY, MANAGER, Rele
 use crate::controller::observed::Observed;
 use crate::controller::{preconditions, revisions, targets};
 use crate::print::words::MUTATING;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
@@ -42,12 +42,7 @@ pub(super) struct Facts {
 
 /// Reads it.
 pub(super) async fn read(connection: &Connection, home: &str, line: Line) -> Result<Facts> {
-    let live = change::read(connection).await?;
-    if live.is_null() {
-        bail!(
-            "there is no MeshCNI, so nothing should be; `millrace check --pre` looks at the cluster before one"
-        );
-    }
+    let live = change::present(connection, "compare", None).await?;
     let spec = live["spec"].clone();
     let mesh: MeshCNI = serde_json::from_value(live).context(
         "read the MeshCNI: its definition is another than this program's; see `millrace explain MR5017`",

@@ -6,7 +6,9 @@ use crate::api::kinds::{KINDS, Kind};
 use crate::api::mesh::MeshCNI;
 use crate::api::node::MeshCNINode;
 use crate::args::cluster::Scope;
+use crate::args::output::Lang;
 use crate::cli::connect::{Connection, Error};
+use crate::cli::findings::say;
 use crate::cli::plan;
 use crate::mechanism::{Mechanism, mechanism};
 use k8s_openapi::api::core::v1::{Event, Namespace, Node};
@@ -33,6 +35,8 @@ pub(super) struct Survey<'a> {
     pub(super) home: &'a str,
     /// The key of the taint that is in use.
     pub(super) taint: &'a str,
+    /// In which language it is said what is left; programs read English.
+    pub(super) lang: Lang,
 }
 
 impl Survey<'_> {
@@ -118,7 +122,7 @@ impl Survey<'_> {
 
     /// Everything that is left, place by place.
     pub(super) async fn remains(&self) -> Result<Remains, Error> {
-        let mut remains = Remains::default();
+        let (mut remains, lang) = (Remains::default(), self.lang);
         let mut switches = Vec::new();
         let mut keep = |_: &Value| {
             switches.push(Left {
@@ -128,27 +132,33 @@ impl Survey<'_> {
         };
         self.each("meshcnis", &self.connection.all::<MeshCNI>(), ListParams::default(), &mut keep).await?;
         remains.at("MeshCNI", switches);
-        remains.at("MeshCNINode", self.reports().await?.iter().map(|name| unproven(name)).collect());
+        remains
+            .at("MeshCNINode", self.reports().await?.iter().map(|name| unproven(name, self.lang)).collect());
         for (kind, all) in self.objects().await? {
-            remains.at(kind.name, all.iter().map(|meta| remains::object(kind.name, meta)).collect());
+            remains
+                .at(kind.name, all.iter().map(|meta| remains::object(kind.name, meta, self.lang)).collect());
         }
         let (mut nodes, mut names) = (Vec::new(), BTreeSet::new());
         let mut look = |node: &Value| {
             names.extend(node["metadata"]["name"].as_str().map(str::to_owned));
-            nodes.extend(remains::node(node, self.taint));
+            nodes.extend(remains::node(node, self.taint, self.lang));
         };
         self.each("nodes", &self.connection.all::<Node>(), ListParams::default(), &mut look).await?;
         nodes.extend(self.given_up(&names).await?);
-        remains.at("labels, taints and conditions of nodes", nodes);
+        remains.at(say!(lang, "labels, taints and conditions of nodes", "节点的标签、污点与状况"), nodes);
         let mut spaces = Vec::new();
-        let mut look = |one: &Value| spaces.extend(remains::namespace(one));
+        let mut look = |one: &Value| spaces.extend(remains::namespace(one, self.lang));
         self.each("namespaces", &self.connection.all::<Namespace>(), ListParams::default(), &mut look)
             .await?;
-        remains.at("labels and annotations of namespaces", spaces);
-        remains.at("stamps of pods", self.stamped().await?);
+        remains.at(say!(lang, "labels and annotations of namespaces", "命名空间的标签与注解"), spaces);
+        remains.at(say!(lang, "stamps of pods", "Pod 的印记"), self.stamped().await?);
         let definition = |name: &&str| Left {
             what: format!("CustomResourceDefinition {name}"),
-            way: Some(format!("millrace uninstall, or kubectl delete crd {name}")),
+            way: Some(say!(
+                lang,
+                "millrace uninstall, or kubectl delete crd {name}",
+                "millrace uninstall,或 kubectl delete crd {name}"
+            )),
         };
         remains.at("CustomResourceDefinition", self.definitions().await?.iter().map(definition).collect());
         Ok(remains)
@@ -166,17 +176,27 @@ impl Survey<'_> {
             }
         })
         .await?;
-        let restart = "restart it: its rules are kept by nobody any more (MR4006)";
+        let lang = self.lang;
+        let restart = say!(
+            lang,
+            "restart it: its rules are kept by nobody any more (MR4006)",
+            "请重启:其规则已无人维护 (MR4006)"
+        );
         let name =
-            |(name, _): &(String, Value)| Left { what: format!("Pod {name}"), way: Some(restart.to_owned()) };
+            |(name, _): &(String, Value)| Left { what: format!("Pod {name}"), way: Some(restart.clone()) };
         let mut left: Vec<Left> = redirected.iter().take(MOST_NAMED).map(name).collect();
         if redirected.len() > MOST_NAMED {
-            let what = format!("{} pods more", redirected.len() - MOST_NAMED);
-            left.push(Left { what, way: Some(restart.to_owned()) });
+            let more = redirected.len() - MOST_NAMED;
+            let what = say!(lang, "{more} pods more", "另有 {more} 个 Pod");
+            left.push(Left { what, way: Some(restart.clone()) });
         }
         if skipped > 0 {
             left.push(Left {
-                what: format!("{skipped} pods with a stamp that says to leave them alone"),
+                what: say!(
+                    lang,
+                    "{skipped} pods with a stamp that says to leave them alone",
+                    "{skipped} 个 Pod 带有不予处理的印记"
+                ),
                 way: None,
             });
         }
@@ -187,16 +207,22 @@ impl Survey<'_> {
     async fn given_up(&self, nodes: &BTreeSet<String>) -> Result<Vec<Left>, Error> {
         let kind = ApiResource::erase::<Event>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.connection.client.clone(), EVENTS, &kind);
-        let mut left = Vec::new();
+        let (mut left, lang) = (Vec::new(), self.lang);
         let mut look = |event: &Value| {
             let words = event["message"].as_str().unwrap_or_default();
             let listed =
                 words.split_once(": ").and_then(|(_, rest)| rest.split(';').next()).unwrap_or_default();
             let event = event["metadata"]["name"].as_str().unwrap_or_default();
             left.extend(listed.split(", ").filter(|name| nodes.contains(*name)).map(|name| Left {
-                what: format!("Node {name}: was away when it was to be cleared"),
-                way: Some(format!(
-                    "millrace agent uninstall there, then kubectl delete event {event} -n {EVENTS}"
+                what: say!(
+                    lang,
+                    "Node {name}: was away when it was to be cleared",
+                    "Node {name}:清理时不在线"
+                ),
+                way: Some(say!(
+                    lang,
+                    "millrace agent uninstall there, then kubectl delete event {event} -n {EVENTS}",
+                    "在该节点执行 millrace agent uninstall,然后 kubectl delete event {event} -n {EVENTS}"
                 )),
             }));
         };
@@ -211,9 +237,18 @@ impl Survey<'_> {
 }
 
 /// A node whose agent reported.
-fn unproven(name: &str) -> Left {
-    let way = format!("millrace agent uninstall on the node, then kubectl delete meshcninode {name}");
-    Left { what: format!("MeshCNINode {name}: nobody proved that the node is clear"), way: Some(way) }
+fn unproven(name: &str, lang: Lang) -> Left {
+    let way = say!(
+        lang,
+        "millrace agent uninstall on the node, then kubectl delete meshcninode {name}",
+        "在该节点执行 millrace agent uninstall,然后 kubectl delete meshcninode {name}"
+    );
+    let what = say!(
+        lang,
+        "MeshCNINode {name}: nobody proved that the node is clear",
+        "MeshCNINode {name}:没有证据表明该节点已清理"
+    );
+    Left { what, way: Some(way) }
 }
 
 fn named(pod: &Value) -> String {

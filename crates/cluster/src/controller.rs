@@ -3,9 +3,11 @@
 //! What follows from what is seen is decided by pure functions, of which the list below is the table of contents; `reconcile`
 //! does it. It never touches a pod that runs, but for evicting one that can never start.
 
+mod accepted;
 pub(crate) mod admission;
 pub(crate) mod apply;
 pub(crate) mod children;
+mod clearings;
 pub(crate) mod converting;
 pub(crate) mod decision;
 mod heal;

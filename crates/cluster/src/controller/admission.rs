@@ -4,6 +4,7 @@
 //! A replica converts pods only while it knows that this is wanted, and says so before: one that has heard nothing for a while
 //! stops, at each review by the clock that nobody sets. It answers no review itself; `webhook` does.
 
+use super::accepted::refused;
 use super::apply::{Error, ask};
 use super::children::{MANAGED_BY, MANAGER};
 use super::converting::{DOUBT, Line, Map};
@@ -175,7 +176,11 @@ impl Following<'_> {
     /// Goes by this MeshCNI, as it was at that moment. Whether to ask for it once more at once: who is about to convert says so
     /// first, and then looks whether that is still wanted.
     async fn go_by(&self, mesh: Option<&MeshCNI>, line: &mut Line, asked: Instant) -> bool {
-        let wishes = wishes(mesh);
+        // What cannot be accepted changes nothing, here as in the controller that acts.
+        let wishes = match mesh.filter(|mesh| refused(mesh).is_some() && wanted(mesh) != Wanted::Uninstall) {
+            Some(_) => self.wishes.borrow().clone(),
+            None => wishes(mesh),
+        };
         let generation = mesh.and_then(|mesh| mesh.metadata.generation).unwrap_or_default();
         let converts = (wishes.mode == Mode::Cni && wishes.serving).then_some(generation);
         let begins = converts.is_some() && !line.is_there();

@@ -50,6 +50,8 @@ pub(crate) struct Question<'a> {
     pub(crate) settled: bool,
     /// See [`Input::heard`].
     pub(crate) heard: bool,
+    /// Why the specification that is written is not the one that is acted upon, where it is not.
+    pub(crate) refused: Option<&'a str>,
     /// For how long this controller has watched that nothing moves: see [`status::dated`].
     pub(crate) unmoved: Duration,
     /// The moment.
@@ -146,6 +148,7 @@ fn said(
             || step.state != State::Serving
             || question.children.keys().any(|key| key.kind == "MutatingWebhookConfiguration"),
         heard: question.heard,
+        refused: question.refused,
         observed,
         found,
         broken,
@@ -216,7 +219,7 @@ fn unclear(
             unclear.entry(name.clone()).or_insert(Group { platform, canary: false });
         }
     }
-    unclear.retain(|name, _| !observed.clearings.get(name).is_some_and(|clearing| clearing.done));
+    unclear.retain(|name, _| !observed.is_clear(name));
     let away = |name: &str| observed.nodes.get(name).is_none_or(|node| !node.ready);
     let gives_up = wanted == Wanted::Uninstall && stalled;
     let (left, unclear): (Vec<_>, Vec<_>) = unclear.into_iter().partition(|(name, _)| gives_up && away(name));

@@ -4,13 +4,15 @@
 //! The state is written before anything is done about it, at the version that was looked at: whoever acts upon an older one is
 //! refused. It decides nothing itself.
 
+mod accepting;
 mod events;
 mod hearing;
 mod nodes;
 mod objects;
 
 use super::apply::{Error, Hand, ask};
-use super::children::{self, Home, MANAGER, Release};
+use super::children::{Home, MANAGER, Release};
+use super::clearings::Failures;
 use super::decision::{self, Decision, Question};
 use super::heal::Healing;
 use super::metrics::Metrics;
@@ -25,6 +27,7 @@ use crate::api::kinds::kept;
 use crate::api::mesh::MeshCNI;
 use crate::api::status::{MeshCNIStatus, State};
 use crate::codes::Code;
+use accepting::Accepted;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
@@ -74,6 +77,7 @@ pub(crate) struct Leader {
     hand: Hand,
     revisions: Option<Revisions>,
     healing: Healing,
+    failures: Failures,
     facts: Facts,
     surveyed: Option<Instant>,
     /// Since when this controller knows that pods are not converted, and whether it asked for a list of pods after that.
@@ -100,6 +104,7 @@ impl Leader {
             metrics,
             revisions: None,
             healing: Healing::default(),
+            failures: Failures::default(),
             facts: Facts::default(),
             surveyed: None,
             drained: None,
@@ -163,12 +168,18 @@ impl Leader {
             owner: mesh.uid().unwrap_or_default(),
             surges: self.facts.surges(),
         };
+        self.remember(&home).await?;
+        let (mesh, refused) = match self.accepted(&mesh) {
+            Accepted::Mesh(mesh, refused) => (mesh, refused),
+            Accepted::Nothing(why) => return self.decline(&mesh, &why).await,
+        };
         let release = Release { spec: mesh.spec.clone(), image: self.orders.image.clone() };
         let generation = mesh.metadata.generation.unwrap_or_default();
-        let revision = self.revision(&home, &release, generation).await?;
+        let revisions = self.revisions.as_mut().expect("they were read");
+        let revision = revisions.of(&home, &release, generation).await?;
         let heard = self.heard(&mesh).await?;
         let now = (Timestamp::now(), Instant::now());
-        let decision = self.decide(&mesh, &home, (&release, revision), heard, now);
+        let decision = self.decide(&mesh, &home, (&release, revision), (heard, refused.as_deref()), now);
         self.metrics.status(&decision.status);
         let before = mesh.status.clone().unwrap_or_default();
         let mesh = self.write(&mesh, &decision.status).await?;
@@ -190,7 +201,7 @@ impl Leader {
         mesh: &MeshCNI,
         home: &Home,
         (release, revision): (&Release, i64),
-        heard: bool,
+        (heard, refused): (bool, Option<&str>),
         (now, moment): (Timestamp, Instant),
     ) -> Decision {
         let settled = self.settled(mesh);
@@ -214,6 +225,7 @@ impl Leader {
             webhook: self.orders.webhook.is_some(),
             settled,
             heard,
+            refused,
             unmoved,
             now,
         })
@@ -252,15 +264,6 @@ impl Leader {
             self.facts = survey::read(&self.client, &self.metrics).await;
             self.surveyed = Some(Instant::now());
         }
-    }
-
-    async fn revision(&mut self, home: &Home, release: &Release, generation: i64) -> Result<i64, Error> {
-        if self.revisions.is_none() {
-            self.hand.create(&children::namespace(home, release)).await?;
-            let read = Revisions::read(self.client.clone(), &home.namespace, self.metrics.clone()).await?;
-            self.revisions = Some(read);
-        }
-        self.revisions.as_mut().expect("they were read").of(home, release, generation).await
     }
 
     async fn finalizers(&self, mesh: &MeshCNI, all: &[&str]) -> Result<(), Error> {

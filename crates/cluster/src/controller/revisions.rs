@@ -36,6 +36,11 @@ impl Revisions {
         self.known.get(&revision)
     }
 
+    /// All of them, the latest first.
+    pub(crate) fn latest(&self) -> impl Iterator<Item = &Release> {
+        self.known.values().rev()
+    }
+
     /// The revision before the last, by what it wanted.
     pub(crate) fn before(&self, revision: i64) -> Option<&Release> {
         self.known.range(..revision).next_back().map(|(_, release)| release)

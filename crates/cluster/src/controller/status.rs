@@ -46,6 +46,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) registered: bool,
     /// Whether no webhook goes by an earlier specification any more.
     pub(crate) heard: bool,
+    /// Why the specification that is written is not acted upon, where it is not.
+    pub(crate) refused: Option<&'a str>,
     /// What else is seen.
     pub(crate) observed: &'a Observed,
     /// What is wrong with the cluster itself.
@@ -95,6 +97,26 @@ pub(crate) fn status(previous: &MeshCNIStatus, facts: &Facts<'_>) -> MeshCNIStat
     }
     status.conditions = conditions::conditions(previous, &status, facts);
     status
+}
+
+/// The same status, of a specification about which nothing is done.
+pub(crate) fn declined(
+    previous: &MeshCNIStatus,
+    generation: i64,
+    why: &str,
+    now: Timestamp,
+) -> MeshCNIStatus {
+    let mut nodes = previous.nodes.clone();
+    if nodes.summary.is_empty() {
+        nodes = counts(&[], State::Absent);
+    }
+    MeshCNIStatus {
+        observed_generation: Some(generation),
+        phase: Some(Phase::Degraded),
+        nodes,
+        conditions: conditions::declined(previous, generation, why, now),
+        ..previous.clone()
+    }
 }
 
 /// Whether `next` says more than `previous` does of how far things are: what people and programs wait for.
@@ -154,7 +176,8 @@ fn is_everywhere(step: &Step, targets: &[Target]) -> bool {
 
 fn phase(status: &MeshCNIStatus, facts: &Facts<'_>) -> Phase {
     let Facts { step, nodes, wanted, .. } = *facts;
-    if facts.back_to.is_some() || is_stalled(status, facts.now) || !facts.broken.is_empty() {
+    let wrong = facts.refused.is_some() || !facts.broken.is_empty();
+    if facts.back_to.is_some() || is_stalled(status, facts.now) || wrong {
         return Phase::Degraded;
     }
     if status.operation.is_some() {

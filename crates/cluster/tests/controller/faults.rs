@@ -209,6 +209,43 @@ fn one_dead_node_stalls_by_name_and_no_longer_than_it_is_dead() {
     });
 }
 
+/// What no webhook could refuse got through: what was wanted before goes on, and it is said why; what is right again is followed.
+#[test]
+fn what_cannot_be_accepted_is_not_acted_upon() {
+    on_each("controller::what_cannot_be_accepted_is_not_acted_upon", |api| {
+        let cluster = Cluster::new(api);
+        let controller = Controller::start(api, "one");
+        // No schema can say it; a server of today has a rule against it, and ours has our webhook.
+        let way = json!({ "way": "Auxiliary", "platform": "kubeadm" });
+        let says = |mesh: &Value, words: &str| {
+            mesh["status"]["observedGeneration"] == mesh["metadata"]["generation"]
+                && mesh["status"]["conditions"].to_string().contains(words)
+        };
+        cluster.wants(json!({ "install": way }));
+        cluster.until("it is refused", |mesh| says(mesh, "SpecRefused") && says(mesh, "(MR1101)"));
+        assert!(cluster.get(SET).is_null(), "nothing is installed of it");
+        cluster.wants(json!({ "excludeNamespaces": ["first"] }));
+        cluster.node("n1", true);
+        cluster.serves("n1", true);
+        cluster.until("it runs", is_running);
+        let before = cluster.get(SET)["metadata"]["generation"].clone();
+        cluster.wants(json!({ "mode": "Disabled", "install": way }));
+        cluster.until("it is refused", |mesh| says(mesh, "what was wanted before goes on"));
+        let mesh = cluster.mesh();
+        assert_eq!(
+            (&mesh["status"]["state"], &mesh["status"]["phase"]),
+            (&json!("Serving"), &json!("Degraded"))
+        );
+        assert_eq!(cluster.get(SET)["metadata"]["generation"], before, "agents stay as they are");
+        cluster.wants(json!({ "excludeNamespaces": ["second"] }));
+        cluster.until("it runs again", is_running);
+        cluster.until_true("the file has it", || {
+            cluster.get(MAP)["data"]["agent.yaml"].to_string().contains("second")
+        });
+        controller.end(Signal::TERM);
+    });
+}
+
 /// A pod that can never start is evicted, though its budget spares no pod that runs; that one is let be.
 #[test]
 fn a_pod_that_cannot_start_is_evicted_and_its_budget_kept() {

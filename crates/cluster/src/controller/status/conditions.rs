@@ -8,9 +8,13 @@ use crate::codes::Code;
 use crate::controller::preconditions::{Injector, list};
 use crate::controller::transition::{Wait, Wanted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 
 /// What of a cluster contests nodes' chains.
 const CHAIN: [Code; 2] = [Code::CiliumExclusive, Code::OtherMeshInChain];
+
+/// The reason of Stalled while the specification that is written is not acted upon.
+const SPEC_REFUSED: &str = "SpecRefused";
 
 /// What is said of one condition.
 struct Said {
@@ -36,6 +40,35 @@ pub(super) fn conditions(
         drift_free(status, facts),
         no_chain_conflict(facts),
     ];
+    dated(previous, all, facts.generation, facts.now)
+}
+
+/// The conditions of a cluster of which nothing is known but that its specification is declined; the others stay as they are.
+pub(super) fn declined(
+    previous: &MeshCNIStatus,
+    generation: i64,
+    why: &str,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let nothing = "nothing is done about a specification that cannot be accepted";
+    let all = [
+        said("Ready", false, "Degraded", why),
+        said("Reconciling", false, "Stalled", nothing),
+        said("Stalled", true, SPEC_REFUSED, why),
+    ];
+    let mut conditions = dated(previous, all, generation, now);
+    let new = |kind: &str| conditions.iter().any(|condition| condition.kind == kind);
+    let rest: Vec<Condition> = previous.conditions.iter().filter(|one| !new(&one.kind)).cloned().collect();
+    conditions.extend(rest);
+    conditions
+}
+
+fn dated(
+    previous: &MeshCNIStatus,
+    all: impl IntoIterator<Item = Said>,
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
     let dated = all.into_iter().map(|said| {
         let was = previous.conditions.iter().find(|was| was.kind == said.kind && was.status == said.status);
         Condition {
@@ -43,8 +76,8 @@ pub(super) fn conditions(
             status: said.status,
             reason: said.reason.to_owned(),
             message: said.message,
-            last_transition_time: was.map_or(Time(facts.now), |was| was.last_transition_time.clone()),
-            observed_generation: Some(facts.generation),
+            last_transition_time: was.map_or(Time(now), |was| was.last_transition_time.clone()),
+            observed_generation: Some(generation),
         }
     });
     dated.collect()
@@ -80,6 +113,9 @@ fn reconciling(status: &MeshCNIStatus, facts: &Facts<'_>) -> Said {
 }
 
 fn stalled(status: &MeshCNIStatus, facts: &Facts<'_>) -> Said {
+    if let Some(why) = facts.refused {
+        return said("Stalled", true, SPEC_REFUSED, format!("{why}; what was wanted before goes on"));
+    }
     if let Some(revision) = facts.back_to {
         let message = format!(
             "the change stalled and was taken back to revision {revision}; correct the specification to try again"
@@ -221,6 +257,9 @@ fn nodes_more(count: usize) -> String {
 
 /// The worst thing that is known.
 fn trouble(status: &MeshCNIStatus, facts: &Facts<'_>) -> String {
+    if let Some(why) = facts.refused {
+        return format!("{why}; what was wanted before goes on");
+    }
     if let Some(broken) = facts.broken.first() {
         return broken.clone();
     }
@@ -252,7 +291,11 @@ fn waits(facts: &Facts<'_>) -> String {
             Wait::Clear(name) => {
                 clear += 1;
                 if clear <= NAMED {
-                    named.push(format!("node {name} has yet to be cleared"));
+                    let yet = format!("node {name} has yet to be cleared");
+                    named.push(match facts.observed.unclear(name) {
+                        Some(why) => format!("{yet}: {why} ({})", Code::NodeNotCleared),
+                        None => yet,
+                    });
                 }
             }
             Wait::AnyNode => named.push("no node is Ready".to_owned()),

@@ -22,6 +22,7 @@ struct Scene {
     back_to: Option<i64>,
     registered: bool,
     heard: bool,
+    refused: Option<&'static str>,
     second: i64,
 }
 
@@ -29,7 +30,19 @@ impl Scene {
     fn new(state: State, nodes: &[(bool, bool, bool)], second: i64) -> Scene {
         let (spec, wanted, waits) = (json!({}), Wanted::Cni, Vec::new());
         let (nodes, registered, heard) = (nodes.to_vec(), true, true);
-        Scene { spec, wanted, state, waits, nodes, revision: 1, back_to: None, registered, heard, second }
+        Scene {
+            spec,
+            wanted,
+            state,
+            waits,
+            nodes,
+            revision: 1,
+            back_to: None,
+            registered,
+            heard,
+            refused: None,
+            second,
+        }
     }
 
     fn after(&self, previous: &MeshCNIStatus) -> MeshCNIStatus {
@@ -65,6 +78,7 @@ impl Scene {
                 step: &step,
                 registered: self.registered,
                 heard: self.heard,
+                refused: self.refused,
                 observed: &Observed::default(),
                 found: &Found::default(),
                 broken: &[],
@@ -220,6 +234,25 @@ fn whoever_switches_off_waits_for_the_webhooks() {
     check(&heard, Phase::Running, "1/1", &["Ready"]);
     assert_eq!(heard.admitted_generation, Some(1));
     assert!(is_turn(&told, &heard));
+}
+
+#[test]
+fn what_cannot_be_accepted_is_said_and_changes_nothing_else() {
+    let running = Scene::new(State::Serving, &[WELL], 10).after(&MeshCNIStatus::default());
+    let mut scene = Scene::new(State::Serving, &[WELL], 20);
+    scene.refused = Some("no good (MR1101)");
+    let refused = scene.after(&running);
+    check(&refused, Phase::Degraded, "1/1", &["Stalled"]);
+    let why = refused.conditions.iter().find(|one| one.kind == "Stalled").expect("it is there");
+    assert_eq!(
+        (why.reason.as_str(), why.message.as_str()),
+        ("SpecRefused", "no good (MR1101); what was wanted before goes on")
+    );
+    assert_eq!((refused.state, &refused.history), (running.state, &running.history));
+    check(&Scene::new(State::Serving, &[WELL], 30).after(&refused), Phase::Running, "1/1", &["Ready"]);
+    let declined = declined(&running, 7, "no good (MR1101)", at(40));
+    check(&declined, Phase::Degraded, "1/1", &["Stalled"]);
+    assert_eq!((declined.state, declined.observed_generation), (running.state, Some(7)));
 }
 
 #[test]

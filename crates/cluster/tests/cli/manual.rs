@@ -7,7 +7,7 @@ use std::process::Command;
 fn shells_and_man_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let said = run(&["completion", shell]);
-        let knows = ["enable", "status", "migrate", "rollback", "upgrade", "uninstall"]
+        let knows = ["enable", "status", "report", "migrate", "rollback", "upgrade", "uninstall"]
             .iter()
             .all(|verb| said.out.contains(verb));
         assert!(said.status == Some(0) && knows, "{shell}: {}", said.err);

@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, condition, on_each};
 use crate::kubelet::Kubelet;
 use crate::program::{Said, command, golden, run};
 use flate2::read::GzDecoder;
+use millrace_rig::apiserver::{Apiserver, asked};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -249,6 +250,33 @@ fn who_may_not_look_gets_a_report_that_says_so() {
     );
     cluster.kubectl(&["delete", "role/looks", "rolebinding/looks", "-n", HOME], "");
     clean_up(&cluster);
+}
+
+#[test]
+fn nothing_is_changed_and_no_secret_is_listed() {
+    let Some(api) = Apiserver::strict("cli::nothing_is_changed_and_no_secret_is_listed") else { return };
+    api.done(&["create", "namespace", HOME], "");
+    let key = format!("--from-literal=tls.key={SECRET}");
+    api.done(&["create", "secret", "generic", "millrace-webhook", "-n", HOME, &key], "");
+    let folder = Folder::new("asked");
+    let mut command = command(&["report", "-A", &folder.to()]);
+    let all = api.user("report-all", &["system:masters"]);
+    let said: Said = command.env("KUBECONFIG", all).output().expect("millrace runs").into();
+    // Nothing is installed, which is among what it says.
+    assert!(said.status == Some(1) && said.err.contains("MR1103"), "{}{}", said.out, said.err);
+    let report = folder.report();
+    assert!(report.values().all(|text| !text.contains(SECRET)));
+    let asked = asked::by(&api, "report-all");
+    assert!(asked.len() > 20, "{asked:?}");
+    for one in asked {
+        let reads = matches!(one.verb.as_str(), "get" | "list");
+        // Of pods one dry run, of which nothing stays.
+        let asks =
+            one.verb == "create" && (one.resource.starts_with("selfsubject") || one.resource == "pods");
+        let dates = one.verb == "get" && one.name == "millrace-webhook";
+        assert!((reads || asks) && (one.resource != "secrets" || dates), "{one:?}");
+    }
+    assert_eq!(api.done(&["get", "pods", "-A", "-o", "name"], ""), "");
 }
 
 #[test]

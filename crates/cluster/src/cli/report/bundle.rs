@@ -110,6 +110,12 @@ impl Bundle {
         self.members.insert(name.to_owned(), Member { bytes: text.into_bytes(), cut, redacted });
     }
 
+    /// Whether anything is in that folder.
+    pub(super) fn has(&self, folder: &str) -> bool {
+        let below = |name: &String| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        self.members.keys().any(below)
+    }
+
     /// How many members there are.
     pub(super) fn count(&self) -> usize {
         self.members.len()

@@ -120,13 +120,13 @@ impl Page<'_> {
         let (told, say) = (self.told, |english, chinese| self.style.say(english, chinese).to_owned());
         writeln!(out, "{} {}\n", say("Millrace report of", "Millrace 报告"), told.made)?;
         let version = told.version.clone().unwrap_or_else(|| say("version unknown", "版本未知"));
-        let user = told.user.clone().unwrap_or_else(|| say("whoever it was", "未知用户"));
+        let user = told.user.clone().unwrap_or_else(|| say("an unknown user", "未知用户"));
         let back = match told.since.as_secs() {
             seconds if seconds % 3600 == 0 => format!("{} h", seconds / 3600),
             seconds if seconds % 60 == 0 => format!("{} min", seconds / 60),
             seconds => format!("{seconds} s"),
         };
-        let took = format!("{} s", told.whole().as_secs());
+        let took = format!("{:.1} s", told.whole().as_secs_f64());
         let pods = if told.pods.is_empty() { say("none", "无") } else { told.pods.clone() };
         let rows = vec![
             vec![say("cluster", "集群"), format!("{}, Kubernetes {version}", told.server)],
@@ -203,7 +203,7 @@ impl Page<'_> {
                 say("every file, what was cut, and what could not be read", "所有文件、截断与未能读取的内容"),
             ],
         ];
-        let there = self.told.took.iter().map(|(section, _)| section);
+        let there = Section::ALL.iter().filter(|one| self.bundle.has(one.name()));
         rows.extend(there.map(|one| vec![format!("{}/", one.name()), one.words(self.style).to_owned()]));
         Table { head: Vec::new(), rows }.write(out, "  ")?;
         let words =

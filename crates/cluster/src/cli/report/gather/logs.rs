@@ -191,7 +191,19 @@ async fn read(connection: &Connection, log: &Log, since: i64) -> Result<End, Err
         }
         error => error,
     })?;
-    Ok(End { text: String::from_utf8_lossy(&kept).into_owned(), before })
+    Ok(end(kept, before, BOUNDS.log))
+}
+
+/// What is kept of what was read. The line that a cut goes through is left out: half of a secret has no form by which to tell it.
+fn end(mut kept: Vec<u8>, mut before: u64, most: usize) -> End {
+    let mut over = kept.len().saturating_sub(most);
+    if over > 0 || before > 0 {
+        let line = kept[over..].iter().position(|byte| *byte == b'\n');
+        over = line.map_or(kept.len(), |end| over + end + 1);
+    }
+    kept.drain(..over);
+    before += over as u64;
+    End { text: String::from_utf8_lossy(&kept).into_owned(), before }
 }
 
 #[cfg(test)]
@@ -224,6 +236,18 @@ mod tests {
         let only = ["n11".to_owned(), "elsewhere".to_owned()];
         let wish = Wish { only: &only, named: &BTreeSet::new(), failing: &BTreeSet::new() };
         assert_eq!(wish.unknown(&pods).collect::<Vec<_>>(), ["elsewhere"]);
+    }
+
+    #[test]
+    fn of_a_long_log_whole_lines_of_its_end_are_kept() {
+        let check = |text: &str, before: u64, expected: (&str, u64)| {
+            let end = end(text.as_bytes().to_vec(), before, 10);
+            assert_eq!((end.text.as_str(), end.before), expected, "{text:?} {before}");
+        };
+        check("one\ntwo\n", 0, ("one\ntwo\n", 0));
+        check("word=secret\ntwo\n", 0, ("two\n", 12));
+        check("ret\ntwo\n", 5, ("two\n", 9));
+        check("one line that has no end", 0, ("", 24));
     }
 
     #[test]

@@ -459,7 +459,7 @@ fn an_interrupted_report_leaves_nothing() {
             (output.status.code(), said.as_ref()),
             (Some(130), "millrace: interrupted: nothing is written\n")
         );
-        assert_eq!(folder.names(), [config.clone()]);
+        assert_eq!(folder.names(), std::slice::from_ref(&config));
     }
 }
 

@@ -2,13 +2,16 @@
 # and says what it installs. CI runs the same targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden bench bench-agent bench-controller size fuzz image install-deps clean
+.PHONY: help demo console test check golden bench bench-agent bench-controller size fuzz image install-deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## bookinfo on this machine, redirected from outside and proved by real traffic (root); ARGS=--keep leaves it running
 	@scripts/demo $(ARGS)
+
+console: ## the demo kept running with the console, whose address is printed (root)
+	@scripts/demo --console $(ARGS)
 
 test: ## every test once; ends with "N passed, 0 failed, K skipped" (root)
 	@scripts/test $(ARGS)

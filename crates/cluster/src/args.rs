@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod apiserver;
 pub(crate) mod check;
 pub(crate) mod cluster;
+pub(crate) mod console;
 pub(crate) mod controller;
 pub(crate) mod inject;
 pub(crate) mod lifecycle;
@@ -62,6 +63,7 @@ pub(crate) enum Command {
     Verify(Box<pod::Verify>),
     Why(Box<pod::Why>),
     Agent(Box<agent::Agent>),
+    Console(Box<console::Console>),
     Controller(Box<controller::Controller>),
     Print(print::Print),
     Apiserver(apiserver::Apiserver),
@@ -99,6 +101,9 @@ pub(crate) struct Demo {
     /// Once bookinfo is proved, leave everything running until Ctrl-C, and say how to look inside.
     #[arg(long)]
     pub(crate) keep: bool,
+    /// The same, with the console served, whose address is printed.
+    #[arg(long)]
+    pub(crate) console: bool,
     /// The plugin; else MILLRACE_CNI, else the one beside this program or in cargo's other profiles.
     #[arg(long, value_name = "PATH")]
     pub(crate) cni_bin: Option<PathBuf>,

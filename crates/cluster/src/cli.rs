@@ -1,15 +1,15 @@
 //! The commands for people, one file each. They print through a writer that is handed in and return what came out.
 
 mod afar;
-mod ago;
-mod change;
+pub(crate) mod ago;
+pub(crate) mod change;
 pub(crate) mod check;
 mod codes;
 pub(crate) mod connect;
 pub(crate) mod drift;
-mod expected;
+pub(crate) mod expected;
 pub(crate) mod explain;
-mod findings;
+pub(crate) mod findings;
 mod form;
 #[cfg(test)]
 mod golden;
@@ -19,11 +19,12 @@ pub(crate) mod manual;
 pub(crate) mod migrate;
 pub(crate) mod nodes;
 pub(crate) mod plan;
-mod pods;
+pub(crate) mod pods;
 mod reader;
 mod reasons;
 pub(crate) mod report;
-mod revisions;
+pub(crate) mod revisions;
+pub(crate) mod rights;
 pub(crate) mod rollback;
 pub(crate) mod rules;
 mod source;
@@ -35,7 +36,7 @@ pub(crate) mod trace;
 pub(crate) mod uninstall;
 pub(crate) mod upgrade;
 pub(crate) mod verify;
-mod wait;
+pub(crate) mod wait;
 pub(crate) mod why;
 mod workload;
 

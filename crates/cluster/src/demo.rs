@@ -69,11 +69,16 @@ pub(crate) fn run(args: &Demo, out: &mut impl Write) -> anyhow::Result<Outcome> 
     let world = World::build(state, stop, tools)?;
     tale.line("cluster", "an API server in memory listens, an injector serves, and a controller stands by")?;
     let mut kubelet = Kubelet::register(world, tale)?;
-    let verified = transition::all(&mut kubelet, !args.keep)?;
+    let keep = args.keep || args.console;
+    let verified = transition::all(&mut kubelet, !keep)?;
     let all = kubelet.world.pods.len();
-    if args.keep {
+    if keep {
         kubelet.tale.text(&format!("{verified} of {all} pods are verified."))?;
         let look = look(&kubelet.world, &own)?;
+        if args.console {
+            let address = kubelet.world.console()?;
+            kubelet.tale.text(&format!("console: {address}"))?;
+        }
         kubelet.tale.text(&look)?;
         kubelet.keep()?;
     }

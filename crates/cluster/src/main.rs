@@ -6,6 +6,7 @@ mod apiserver;
 mod args;
 mod cli;
 mod codes;
+mod console;
 mod controller;
 mod demo;
 mod facts;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Print(args) => print::run(args, &mut out),
         Command::Agent(args) => agent::run(args, &mut out).map(Outcome::when),
         Command::Apiserver(args) => apiserver::run(args, &mut out),
+        Command::Console(args) => console::run(args, &mut out),
         Command::Controller(args) => controller::run(args).map(|()| Outcome::Well),
         Command::Demo(args) => demo::run(args, &mut out),
         Command::Webhook(args) => webhook::alone::run(args, &mut out).map(|()| Outcome::Well),

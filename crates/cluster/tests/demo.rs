@@ -3,7 +3,8 @@
 use millrace_rig::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{File, Permissions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -138,6 +139,7 @@ fn a_stock_kubectl_sees_the_pods_and_a_deleted_one_comes_back() {
     }
     let before = Left::now();
     let mut kept = Kept::start(KEPT);
+    the_console_lets_in(&kept);
     let kubeconfig = kept.word_after("--kubeconfig ");
     let kubectl = |args: &[&str]| {
         let ran = Command::new("kubectl").arg("--kubeconfig").arg(&kubeconfig).args(args).output().unwrap();
@@ -290,10 +292,26 @@ struct Kept {
     heard: Vec<String>,
 }
 
+/// Whoever reads the address that was printed gets in, and nobody else.
+fn the_console_lets_in(kept: &Kept) {
+    let printed = kept.heard.iter().find_map(|line| line.strip_prefix("console: http://"));
+    let (address, path) =
+        printed.and_then(|url| url.split_once('/')).expect("the console's address is printed");
+    for (path, status) in [(path, 200), ("", 401)] {
+        let mut stream = TcpStream::connect(address).expect("the console listens");
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+}
+
 impl Kept {
     /// Starts one and waits until it says a line that begins with `line`.
     fn start(line: &str) -> Kept {
-        let keep: &[&str] = if line == KEPT { &["--keep"] } else { &[] };
+        // It keeps, and serves the console beside.
+        let keep: &[&str] = if line == KEPT { &["--console"] } else { &[] };
         let mut child = demo(keep).stdout(Stdio::piped()).spawn().expect("the demo starts");
         let stdout = BufReader::new(child.stdout.take().expect("it was piped"));
         let (sender, lines) = channel();

@@ -261,6 +261,23 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::api::*",
         ],
     ),
+    // Pages are made of what the command line computes; nobody imports the console but main.
+    (
+        "cluster::console",
+        &[
+            "core::*",
+            "cluster::api::*",
+            "cluster::args::*",
+            "cluster::cli::*",
+            "cluster::codes",
+            "cluster::console::*",
+            "cluster::facts",
+            "cluster::http",
+            "cluster::mechanism",
+            "cluster::telemetry",
+        ],
+    ),
+    ("cluster::args::console", &["cluster::args::*", "cluster::args", "cluster::telemetry{Log}"]),
     // A server of its own: it shares with the other roles how it listens, logs and stops, and nothing else.
     (
         "cluster::apiserver",

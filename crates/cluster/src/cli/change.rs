@@ -70,6 +70,12 @@ pub(crate) fn between(before: &Value, after: &Value) -> Map<String, Value> {
     fields::between(before, after)
 }
 
+/// What of `wanted` the object keeps otherwise because others applied it: each entry or field with its holder.
+pub(crate) fn held(object: &Value, wanted: &Map<String, Value>) -> Vec<(String, String)> {
+    let held = fields::held(object, wanted).into_iter();
+    held.filter(|(_, owner)| !is_ours(owner)).collect()
+}
+
 /// Gives the fields of the specification in `wanted` these values; null takes one out.
 pub(crate) async fn change(
     connection: &Connection,
@@ -77,9 +83,32 @@ pub(crate) async fn change(
     wanted: &Map<String, Value>,
     writing: Writing,
 ) -> Result<Changed, Error> {
+    write(connection, live, wanted, writing, false).await
+}
+
+/// The same, refused as outdated if the object was changed since `live` was read.
+pub(crate) async fn change_as_read(
+    connection: &Connection,
+    live: &Value,
+    wanted: &Map<String, Value>,
+    writing: Writing,
+) -> Result<Changed, Error> {
+    write(connection, live, wanted, writing, true).await
+}
+
+async fn write(
+    connection: &Connection,
+    live: &Value,
+    wanted: &Map<String, Value>,
+    writing: Writing,
+    as_read: bool,
+) -> Result<Changed, Error> {
     let writer = Writer { api: connection.all::<MeshCNI>(), manager: manager(connection).await, connection };
     let mut force = writing.force_conflicts;
-    let body = fields::body(live, wanted, is_ours);
+    let mut body = fields::body(live, wanted, is_ours);
+    if as_read && !live.is_null() {
+        body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+    }
     let tried = match writer.apply(&body, force, true).await {
         // Fields that another user of this program applied are ours.
         Err(Error::Conflict { fields, .. }) if fields.iter().all(|(_, owner)| is_ours(owner)) => {
@@ -88,8 +117,7 @@ pub(crate) async fn change(
         }
         other => other?,
     };
-    let held = fields::held(&tried, wanted);
-    let foreign: Vec<(String, String)> = held.iter().filter(|(_, owner)| !is_ours(owner)).cloned().collect();
+    let foreign = held(&tried, wanted);
     if !foreign.is_empty() && !writing.force_conflicts {
         return Err(Error::Conflict { act: ACT.to_owned(), fields: foreign });
     }
@@ -163,7 +191,7 @@ fn named(user: Option<&str>) -> String {
 }
 
 /// The object as it is on the wire, its kind included.
-fn tree(object: &DynamicObject) -> Value {
+pub(crate) fn tree(object: &DynamicObject) -> Value {
     let mut tree = serde_json::to_value(object).expect("an object that was read can be written");
     let kind = ApiResource::erase::<MeshCNI>(&());
     tree["apiVersion"] = kind.api_version.into();

@@ -5,6 +5,7 @@
 mod facts;
 mod judge;
 mod read;
+
 use super::Outcome;
 use super::connect::{Connection, Error, block_on};
 use super::findings::{Category, counts, print};

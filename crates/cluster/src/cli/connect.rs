@@ -85,11 +85,12 @@ impl Connection {
         api: &Api<DynamicObject>,
         params: ListParams,
         most: usize,
-        look: &mut dyn FnMut(&Value),
+        look: &mut (dyn FnMut(&Value) + Send),
     ) -> Result<(), Error> {
         let wire = Request::new(api.resource_url());
-        let list = async |params: &ListParams| {
-            let request = wire.list(params).map_err(kube::Error::BuildRequest)?;
+        let wire = &wire;
+        let list = |params: ListParams| async move {
+            let request = wire.list(&params).map_err(kube::Error::BuildRequest)?;
             self.client.request::<ObjectList<Object>>(request).await
         };
         self.walk(act, list, params, most, &mut |Object(object)| look(&object)).await
@@ -107,23 +108,23 @@ impl Connection {
         api: &Api<K>,
         params: ListParams,
         most: usize,
-        look: &mut dyn FnMut(K),
+        look: &mut (dyn FnMut(K) + Send),
     ) -> Result<(), Error> {
-        self.walk(act, async |params: &ListParams| api.list(params).await, params, most, look).await
+        self.walk(act, |params: ListParams| async move { api.list(&params).await }, params, most, look).await
     }
 
-    async fn walk<K: Clone>(
+    async fn walk<K: Clone, Page: Future<Output = kube::Result<ObjectList<K>>>>(
         &self,
         act: &str,
-        list: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<K>>,
+        list: impl Fn(ListParams) -> Page,
         params: ListParams,
         most: usize,
-        look: &mut dyn FnMut(K),
+        look: &mut (dyn FnMut(K) + Send),
     ) -> Result<(), Error> {
         let mut params = params.limit(PAGE);
         let mut count = 0;
         loop {
-            let page = self.ask(act, list(&params)).await?;
+            let page = self.ask(act, list(params.clone())).await?;
             count += page.items.len();
             if count > most {
                 let why = format!("there are more than {most}");

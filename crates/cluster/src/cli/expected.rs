@@ -15,19 +15,19 @@ use serde_json::Value;
 
 /// What is expected of a pod.
 #[derive(Clone, Debug)]
-pub(super) struct Expected {
-    pub(super) settings: Settings,
-    pub(super) complaints: Vec<Complaint>,
-    pub(super) from: From,
+pub(crate) struct Expected {
+    pub(crate) settings: Settings,
+    pub(crate) complaints: Vec<Complaint>,
+    pub(crate) from: From,
     /// Who redirects it; nobody of a pod that is outside the mesh or over.
-    pub(super) mechanism: Option<Mechanism>,
+    pub(crate) mechanism: Option<Mechanism>,
     /// What its istio-init is told, where that counts.
-    pub(super) told: Option<Told>,
+    pub(crate) told: Option<Told>,
 }
 
 /// What the settings are from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(crate) enum From {
     Stamp,
     Init,
     Pod,
@@ -35,7 +35,7 @@ pub(super) enum From {
 
 impl From {
     /// In words.
-    pub(super) fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             From::Stamp => "its stamp",
             From::Init => "the arguments of its istio-init",
@@ -46,13 +46,13 @@ impl From {
 
 impl Expected {
     /// Whether its rules are somebody else's work: of its own istio-init, or of a chain that knows no stamp.
-    pub(super) fn is_stock(&self) -> bool {
+    pub(crate) fn is_stock(&self) -> bool {
         self.from != From::Stamp && self.mechanism.is_some()
     }
 }
 
 /// What is expected of `pod`, or of a pod template that stands alone.
-pub(super) fn of(pod: &Value, namespace: &str) -> Expected {
+pub(crate) fn of(pod: &Value, namespace: &str) -> Expected {
     let (known, complaints) = facts::pod(pod, namespace);
     let stamped = known.annotations.contains_key(STAMP_ANNOTATION);
     let mechanism = mechanism(pod);

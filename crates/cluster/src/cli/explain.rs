@@ -2,7 +2,7 @@
 //!
 //! Asks the very functions that decide on a node and in the webhook; it has no opinion of its own.
 
-mod cluster;
+pub(crate) mod cluster;
 
 pub(super) use cluster::Under;
 

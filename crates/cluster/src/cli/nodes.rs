@@ -2,6 +2,8 @@
 
 mod view;
 
+pub(crate) use view::{mark, serves};
+
 use super::connect::{Connection, Error, MOST_NODES, block_on};
 use super::{Outcome, form};
 use crate::api::node::MeshCNINode;
@@ -34,10 +36,11 @@ pub(crate) fn run(args: &Nodes, out: &mut dyn Write) -> Result<Outcome> {
             nodes => view::table(nodes, Timestamp::now(), style, out)?,
         }
     }
-    Ok(Outcome::when(typed.iter().all(view::serves)))
+    Ok(Outcome::when(typed.iter().all(serves)))
 }
 
-async fn one(connection: &Connection, name: &str) -> Result<Value> {
+/// The report of one node.
+pub(crate) async fn one(connection: &Connection, name: &str) -> Result<Value> {
     let act = format!("read MeshCNINode {name}");
     let found = connection.ask(&act, connection.all::<MeshCNINode>().get_opt(name)).await?;
     let Some(found) = found else {
@@ -47,7 +50,7 @@ async fn one(connection: &Connection, name: &str) -> Result<Value> {
 }
 
 /// All reports, sorted by their nodes' names, as they are on the wire.
-pub(super) async fn all(connection: &Connection) -> Result<Vec<Value>, Error> {
+pub(crate) async fn all(connection: &Connection) -> Result<Vec<Value>, Error> {
     let api = connection.all::<MeshCNINode>();
     let mut found = Vec::new();
     let mut keep = |node: &Value| found.push(node.clone());

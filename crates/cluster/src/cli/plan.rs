@@ -6,6 +6,7 @@ mod compare;
 mod view;
 
 pub(crate) use compare::{Change, Next, Plan, next, workload};
+pub(crate) use view::summary;
 
 use super::connect::{Connection, Error, block_on};
 use super::{Outcome, change, form, source};
@@ -59,7 +60,7 @@ pub(crate) async fn plan(connection: &Connection, namespace: Option<&str>, propo
 pub(crate) async fn pods(
     connection: &Connection,
     scope: &Scope,
-    look: &mut dyn FnMut(&Value),
+    look: &mut (dyn FnMut(&Value) + Send),
 ) -> Result<(), Error> {
     let kind = ApiResource::erase::<Pod>(&());
     let api: Api<DynamicObject> = match &scope.namespace {

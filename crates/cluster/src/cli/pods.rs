@@ -85,7 +85,8 @@ impl Asked<'_> {
     }
 }
 
-async fn one(
+/// One object of a kind in a namespace, as it is on the wire, its kind included.
+pub(crate) async fn one(
     connection: &Connection,
     kind: &ApiResource,
     namespace: &str,

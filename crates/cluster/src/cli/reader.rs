@@ -13,8 +13,8 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::cell::RefCell;
 use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Whoever reads, and what could not be read.
@@ -24,7 +24,7 @@ pub(super) struct Reader<'a> {
     pub(super) home: &'a str,
     verb: &'static str,
     line: Line,
-    unread: RefCell<Vec<String>>,
+    unread: Mutex<Vec<String>>,
 }
 
 impl<'a> Reader<'a> {
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         home: &'a str,
         line: Line,
     ) -> Reader<'a> {
-        Reader { connection, home, verb, line, unread: RefCell::default() }
+        Reader { connection, home, verb, line, unread: Mutex::default() }
     }
 
     /// Says what is being read.
@@ -45,7 +45,11 @@ impl<'a> Reader<'a> {
 
     /// What was read, or nothing and a note of why.
     pub(super) fn noted<T>(&self, read: Result<T, impl Display>) -> Option<T> {
-        read.map_err(|error| self.unread.borrow_mut().push(error.to_string())).ok()
+        read.map_err(|error| self.note(error.to_string())).ok()
+    }
+
+    fn note(&self, why: String) {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).push(why);
     }
 
     /// An object as this program knows its kind.
@@ -72,7 +76,7 @@ impl<'a> Reader<'a> {
     /// What could not be read, each with its reason.
     pub(super) fn unread(mut self) -> Vec<String> {
         self.line.clear();
-        self.unread.into_inner()
+        self.unread.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,7 +85,7 @@ impl Asker for Reader<'_> {
     fn heard(&self, _: &'static str, failed: Option<&apply::Error>) {
         let absent = |error: &apply::Error| matches!(error, apply::Error::Refused { cause: kube::Error::Api(status), .. } if status.code == 404);
         if let Some(error) = failed.filter(|error| !absent(error)) {
-            self.unread.borrow_mut().push(format!("cannot {error}"));
+            self.note(format!("cannot {error}"));
         }
     }
 

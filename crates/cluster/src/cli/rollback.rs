@@ -26,14 +26,11 @@ pub(crate) fn run(args: &Rollback, out: &mut dyn Write) -> Result<Outcome> {
     block_on(async {
         let live = change::present(&connection, "roll back", Some(Code::NothingToRollBackTo)).await?;
         let kept = revisions::read(&connection).await?;
-        let spec: MeshCNISpec = serde_json::from_value(live["spec"].clone()).context("read the MeshCNI")?;
-        let status: MeshCNIStatus = serde_json::from_value(live["status"].clone()).unwrap_or_default();
         if args.list {
+            let (spec, status) = typed(&live)?;
             return list(&kept, &spec, &status, style, out);
         }
-        let target = choose(&spec, status.last_good_revision, &kept, args.to)?;
-        let tree = |spec: &MeshCNISpec| serde_json::to_value(spec).expect("a specification has a tree");
-        let (before, after) = (tree(&spec), tree(&target.spec));
+        let Back { target, before, after } = back(&live, &kept, args.to)?;
         if matches!(style.form, Form::Table | Form::Wide) {
             announce(&target, style, out)?;
             if args.change.writing.diff {
@@ -48,6 +45,28 @@ pub(crate) fn run(args: &Rollback, out: &mut dyn Write) -> Result<Outcome> {
         let report = |out: &mut dyn Write| switch::title(&changed, style, out).map(drop);
         switch::finish(&connection, &changed, &args.change, &report, "millrace status --watch", out).await
     })
+}
+
+/// Where a rollback goes.
+pub(crate) struct Back<'a> {
+    target: Target<'a>,
+    /// The specification as it is.
+    pub(crate) before: Value,
+    /// The specification as it is to be.
+    pub(crate) after: Value,
+}
+
+/// Where a rollback of `live` goes: to the revision of generation `to`, else to the last that was reached.
+pub(crate) fn back<'a>(live: &Value, kept: &'a [Revision], to: Option<i64>) -> Result<Back<'a>> {
+    let (spec, status) = typed(live)?;
+    let target = choose(&spec, status.last_good_revision, kept, to)?;
+    let tree = |spec: &MeshCNISpec| serde_json::to_value(spec).expect("a specification has a tree");
+    Ok(Back { before: tree(&spec), after: tree(&target.spec), target })
+}
+
+fn typed(live: &Value) -> Result<(MeshCNISpec, MeshCNIStatus)> {
+    let spec = serde_json::from_value(live["spec"].clone()).context("read the MeshCNI")?;
+    Ok((spec, serde_json::from_value(live["status"].clone()).unwrap_or_default()))
 }
 
 fn announce(target: &Target<'_>, style: Style, out: &mut dyn Write) -> Result<()> {

@@ -123,32 +123,44 @@ fn write_settings(settings: &Settings, out: &mut dyn Write) -> Result<()> {
 }
 
 /// The rules as they are before any packet came.
-fn untouched(rules: &RuleSet) -> Observed {
+pub(crate) fn untouched(rules: &RuleSet) -> Observed {
     let untouched =
         |rule: &Rule| ObservedRule { handle: 0, packets: 0, bytes: 0, content: Content::Known(rule.clone()) };
     let chains = rules.iter().map(|(place, rules)| (place, rules.iter().map(untouched).collect()));
     Observed { chains: chains.collect(), ..Observed::default() }
 }
 
-/// The tables that are not empty.
 fn write_tables(
     out: &mut dyn Write,
     observed: &Observed,
     families: &[Family],
     table_as_text: impl Fn(&Observed, Family, Table) -> String,
 ) -> Result<()> {
-    for &family in families {
-        for table in Table::ALL {
-            let mut filled = observed.chains.iter().filter(|(place, rules)| {
-                (place.family, place.table) == (family, table) && !(place.chain.is_hook() && rules.is_empty())
-            });
-            if filled.next().is_some() {
-                let text = table_as_text(observed, family, table);
-                writeln!(out, "# {} {}\n{text}", reasons::name(family), table.name())?;
-            }
-        }
+    for (title, text) in tables(observed, families, table_as_text) {
+        writeln!(out, "# {title}\n{text}")?;
     }
     Ok(())
+}
+
+/// The tables that are not empty: the title and the text of each.
+pub(crate) fn tables(
+    observed: &Observed,
+    families: &[Family],
+    table_as_text: impl Fn(&Observed, Family, Table) -> String,
+) -> Vec<(String, String)> {
+    let is_filled = |family: Family, table: Table| {
+        let mut chains =
+            observed.chains.iter().filter(|(place, _)| (place.family, place.table) == (family, table));
+        chains.any(|(place, rules)| !(place.chain.is_hook() && rules.is_empty()))
+    };
+    let all = families.iter().flat_map(|family| Table::ALL.map(|table| (*family, table)));
+    let filled = all.filter(|(family, table)| is_filled(*family, *table));
+    filled
+        .map(|(family, table)| {
+            let title = format!("{} {}", reasons::name(family), table.name());
+            (title, table_as_text(observed, family, table))
+        })
+        .collect()
 }
 
 /// A complaint as JSON.

@@ -16,7 +16,9 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -119,6 +121,29 @@ impl Cluster {
     /// An error if one of the roles has ended.
     pub(crate) fn alive(&mut self) -> anyhow::Result<()> {
         self.roles.iter_mut().try_for_each(Running::alive)
+    }
+
+    /// Starts the console; gives the address that lets in whoever reads it.
+    pub(crate) fn console(&mut self, state: &State, stop: &Stop) -> anyhow::Result<String> {
+        const NAME: &str = "console";
+        let log = state.write(&format!("{NAME}.log"), "")?;
+        // It holds the address, which is nobody else's on this machine.
+        std::fs::set_permissions(&log, Permissions::from_mode(0o600))
+            .context("cannot close the console's log")?;
+        let kubeconfig = self.kubeconfig.to_string_lossy().into_owned();
+        let words = [NAME, "--namespace", HOME, "--kubeconfig", &kubeconfig];
+        let mut role = Running::start(NAME, &mut process::beside(&self.own, &words), &log)?;
+        let address = |role: &Running| {
+            let said = role.said();
+            said.lines().find(|line| line.starts_with("http://") && said.ends_with('\n')).map(str::to_owned)
+        };
+        stop.until("the console listens", STARTING, || {
+            role.alive()?;
+            Ok(address(&role).is_some())
+        })?;
+        let found = address(&role).context("the console said where it listens")?;
+        self.roles.push(role);
+        Ok(found)
     }
 
     /// Ends the roles; gives every complaint.

@@ -213,6 +213,11 @@ impl World {
         }))
     }
 
+    /// Starts the console; gives the address that lets in whoever reads it.
+    pub(crate) fn console(&mut self) -> anyhow::Result<String> {
+        self.cluster.console(&self.state, &self.stop)
+    }
+
     /// An error if a role, or a program that should run, has ended by itself.
     pub(crate) fn alive(&mut self) -> anyhow::Result<()> {
         self.cluster.alive()?;

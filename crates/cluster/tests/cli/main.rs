@@ -4,6 +4,7 @@ mod afar;
 mod check;
 mod cluster;
 mod codes;
+mod console;
 mod drift;
 mod kubelet;
 mod lifecycle;

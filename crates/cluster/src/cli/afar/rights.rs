@@ -1,11 +1,8 @@
 //! Whether the user may do what a way needs, asked of the API server beforehand, so that a refusal names the right that is missing.
 
 use super::super::connect::{Connection, Error};
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
-use kube::Api;
-use kube::api::PostParams;
+use super::super::rights::may;
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 
 /// A right: the verb, the part of pods, and the namespace.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +15,6 @@ pub(super) struct Right<'a> {
 
 /// An error that names the first of the rights that the user has not.
 pub(super) async fn need(connection: &Connection, act: &str, rights: &[Right<'_>]) -> Result<(), Error> {
-    let api: Api<SelfSubjectAccessReview> = Api::all(connection.client.clone());
     for right in rights {
         let part = (!right.part.is_empty()).then(|| right.part.to_owned());
         let attributes = ResourceAttributes {
@@ -28,16 +24,7 @@ pub(super) async fn need(connection: &Connection, act: &str, rights: &[Right<'_>
             subresource: part,
             ..ResourceAttributes::default()
         };
-        let review = SelfSubjectAccessReview {
-            spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(attributes),
-                ..SelfSubjectAccessReviewSpec::default()
-            },
-            ..SelfSubjectAccessReview::default()
-        };
-        let params = PostParams::default();
-        let answer = connection.ask("ask which rights there are", api.create(&params, &review)).await?;
-        if !answer.status.is_some_and(|status| status.allowed) {
+        if !may(connection, attributes).await? {
             let resource =
                 if right.part.is_empty() { "pods".to_owned() } else { format!("pods/{}", right.part) };
             let why =

@@ -29,6 +29,8 @@ pub(crate) enum Error {
     NoMesh { act: &'static str, code: Option<Code> },
     /// Others own fields: each field with its owner.
     Conflict { act: String, fields: Vec<(String, String)> },
+    /// It was changed since it was looked at.
+    Outdated { act: String },
     /// It does not accept the object.
     Invalid { act: String, why: Vec<String> },
     /// Something else that it said.
@@ -64,7 +66,7 @@ impl Error {
                 let owned = causes.filter(|cause| cause.reason == "FieldManagerConflict");
                 let fields: Vec<(String, String)> =
                     owned.map(|cause| (cause.field.clone(), owner(&cause.message))).collect();
-                if fields.is_empty() { Error::Other { act, why } } else { Error::Conflict { act, fields } }
+                if fields.is_empty() { Error::Outdated { act } } else { Error::Conflict { act, fields } }
             }
             400 | 422 => {
                 let mut all: Vec<String> = causes.map(cause).collect();
@@ -91,7 +93,7 @@ impl Error {
             Error::Conflict { .. } => Some(Code::FieldConflict),
             Error::Invalid { .. } => Some(Code::SpecRefused),
             Error::NoMesh { code, .. } => *code,
-            Error::Absent { .. } | Error::Other { .. } => None,
+            Error::Absent { .. } | Error::Outdated { .. } | Error::Other { .. } => None,
         }
     }
 }
@@ -138,6 +140,7 @@ impl Error {
                 let fields: Vec<String> = fields.iter().map(owned).collect();
                 format!("无法完成 {act}:{};请在那里修改,或用 --force-conflicts 接管", fields.join(","))
             }
+            Error::Outdated { act } => format!("无法完成 {act}:此间已被他人修改;请重新查看"),
             Error::Invalid { act, why } => format!("无法完成 {act}:不被接受:{}", why.join(";")),
             Error::Other { act, why } => format!("无法完成 {act}:{why}"),
         }
@@ -180,6 +183,7 @@ impl fmt::Display for Error {
                 }
                 f.write_str("; change it there, or take it over with --force-conflicts")
             }
+            Error::Outdated { act } => write!(f, "cannot {act}: it was changed since it was looked at; look again"),
             Error::Invalid { act, why } => write!(f, "cannot {act}: it is not accepted: {}", why.join("; ")),
             Error::Other { act, why } => write!(f, "cannot {act}: {why}"),
         }?;

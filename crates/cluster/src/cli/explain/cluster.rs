@@ -19,8 +19,10 @@ use serde_json::Value;
 use std::io::{self, Write};
 
 /// What the MeshCNI says of pods.
-pub(in crate::cli) struct Under {
-    mesh: Mesh,
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Under {
+    /// What decides about pods.
+    pub(crate) mesh: Mesh,
     /// What admission wishes; nothing without a MeshCNI.
     wishes: Option<Wishes>,
 }
@@ -73,9 +75,9 @@ impl Under {
         Ok(under)
     }
 
-    /// The same of a specification; null where there is none.
-    pub(in crate::cli) fn of(spec: &Value) -> Result<Under> {
-        let mut under = Under { mesh: Mesh::default(), wishes: None };
+    /// What a specification says of pods; null is a cluster without one.
+    pub(crate) fn of(spec: &Value) -> Result<Under> {
+        let mut under = Under::default();
         if !spec.is_null() {
             let typed: MeshCNISpec =
                 serde_json::from_value(spec.clone()).context("read the MeshCNI's specification (MR1101)")?;
@@ -100,12 +102,17 @@ impl Under {
         one.write_switches(out, lang)
     }
 
+    /// What becomes of a pod of the mesh when it is made anew. Without a MeshCNI nothing changes.
+    pub(crate) fn next(&self, pod: &Value) -> Option<plan::Next> {
+        let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+        let unswitched = Wishes { serving: false, ..Wishes::default() };
+        let next = plan::next(pod, namespace, self.wishes.as_ref().unwrap_or(&unswitched))?;
+        Some(if self.wishes.is_some() { next } else { plan::Next { after: next.before, same: true, ..next } })
+    }
+
     fn switch(&self, pod: &Value) -> Switch {
         let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
-        let namespace = text("namespace");
-        let unswitched = Wishes { serving: false, ..Wishes::default() };
-        let wishes = self.wishes.as_ref().unwrap_or(&unswitched);
-        let next = plan::next(pod, namespace, wishes);
-        Switch { pod: format!("{namespace}/{}", text("name")), next, planned: self.wishes.is_some() }
+        let pod_name = format!("{}/{}", text("namespace"), text("name"));
+        Switch { pod: pod_name, next: self.next(pod), planned: self.wishes.is_some() }
     }
 }

@@ -13,7 +13,7 @@ use std::io::{self, Write};
 const OLD: i64 = 900;
 
 /// Whether the node serves.
-pub(super) fn serves(node: &MeshCNINode) -> bool {
+pub(crate) fn serves(node: &MeshCNINode) -> bool {
     node.status.as_ref().is_some_and(|status| status.serving)
 }
 
@@ -84,7 +84,8 @@ fn row(node: &MeshCNINode, wide: bool, now: Timestamp, style: Style) -> Vec<Stri
     row
 }
 
-fn mark(status: &MeshCNINodeStatus, now: Timestamp) -> Mark {
+/// How a node is: one that serves and is not heard of for long is odd.
+pub(crate) fn mark(status: &MeshCNINodeStatus, now: Timestamp) -> Mark {
     let old = status.reported_at.as_ref().is_none_or(|at| now.duration_since(at.0).as_secs() > OLD);
     match (status.serving, old) {
         (true, false) => Mark::Good,

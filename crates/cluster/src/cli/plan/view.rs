@@ -77,7 +77,8 @@ fn write_remarks(plan: &Plan, style: Style, out: &mut dyn Write) -> io::Result<(
     more(alike.len(), MOST_REMARKS, style, "", out)
 }
 
-fn summary(plan: &Plan, style: Style) -> String {
+/// What becomes of the pods, in a sentence.
+pub(crate) fn summary(plan: &Plan, style: Style) -> String {
     let mut kinds: BTreeMap<(Mechanism, Mechanism), usize> = BTreeMap::new();
     for change in &plan.changes {
         *kinds.entry((change.before, change.after)).or_default() += 1;

@@ -79,7 +79,7 @@ impl Survey<'_> {
         plural: &str,
         api: &Api<DynamicObject>,
         params: ListParams,
-        look: &mut dyn FnMut(&Value),
+        look: &mut (dyn FnMut(&Value) + Send),
     ) -> Result<(), Error> {
         match self.connection.each(&format!("list {plural}"), api, params, MOST, look).await {
             Err(Error::NotInstalled { .. }) => Ok(()),
@@ -231,7 +231,7 @@ impl Survey<'_> {
         Ok(left)
     }
 
-    async fn pods(&self, look: &mut dyn FnMut(&Value)) -> Result<(), Error> {
+    async fn pods(&self, look: &mut (dyn FnMut(&Value) + Send)) -> Result<(), Error> {
         plan::pods(self.connection, &Scope { namespace: None, all_namespaces: true }, look).await
     }
 }

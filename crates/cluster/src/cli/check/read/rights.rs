@@ -2,10 +2,8 @@
 
 use crate::cli::check::facts::Right;
 use crate::cli::reader::Reader;
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
-use kube::api::{Api, PostParams};
+use crate::cli::rights;
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 
 impl Reader<'_> {
     /// Each of these, and whether it is given. What nobody answered is left out.
@@ -22,7 +20,6 @@ impl Reader<'_> {
     }
 
     async fn may(&self, right: &Right) -> Option<bool> {
-        let api: Api<SelfSubjectAccessReview> = Api::all(self.connection.client.clone());
         let (resource, part) = right.resource.split_once('/').unwrap_or((right.resource, ""));
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let asked = ResourceAttributes {
@@ -33,14 +30,7 @@ impl Reader<'_> {
             namespace: right.at_home.then(|| self.home.to_owned()),
             ..ResourceAttributes::default()
         };
-        let spec = SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(asked),
-            ..SelfSubjectAccessReviewSpec::default()
-        };
-        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-        let answer =
-            self.connection.ask("ask what we may do", api.create(&PostParams::default(), &review)).await;
-        let answer = self.noted(answer)?;
-        Some(answer.status.is_some_and(|status| status.allowed))
+        let answer = rights::may(self.connection, asked).await;
+        self.noted(answer)
     }
 }

@@ -1,0 +1,133 @@
+//! One watch of the MeshCNI for all who look, and what each of them is told as it changes: server-sent events.
+//!
+//! A stream tells that something changed, never what: the page is asked for again, so that there is one way in which things
+//! are shown. Streams are few, and each has an end, after which a browser comes again.
+
+use crate::api::mesh::MeshCNI;
+use crate::cli::change;
+use crate::cli::connect::{Connection, Error};
+use axum::body::{Body, Bytes};
+use futures::{Stream, StreamExt, stream};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, watch_object};
+use serde_json::Value;
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+/// How often a stream that has nothing to say shows that it lives.
+const BEAT: Duration = Duration::from_secs(15);
+/// While the watch is cut: how often it is asked whether the API server answers again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// As long as nothing may happen to a MeshCNI.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
+/// How long one stream lasts.
+const LASTS: Duration = Duration::from_secs(600);
+
+/// The MeshCNI as it was seen last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// Whether it was looked for with success.
+    pub(crate) looked: bool,
+    /// The object as it is on the wire; null if there is none.
+    pub(crate) live: Value,
+    /// Why it cannot be watched just now.
+    pub(crate) cut: Option<Error>,
+}
+
+/// What is seen from now on, and what has to run for it.
+pub(crate) fn follow(
+    connection: Connection,
+    stop: CancellationToken,
+) -> (watch::Receiver<Seen>, impl Future<Output = ()>) {
+    let (sender, receiver) = watch::channel(Seen::default());
+    let run = async move {
+        let api = connection.all::<MeshCNI>();
+        let mut states = Box::pin(watch_object(api, change::NAME).default_backoff());
+        loop {
+            let is_cut = sender.borrow().cut.is_some();
+            // A watch that stands again says nothing until something changes: while it is cut, whether it stands is asked.
+            let patience = if is_cut { AGAIN } else { FOREVER };
+            match stop.run_until_cancelled(timeout(patience, states.next())).await {
+                None | Some(Ok(None)) => return,
+                Some(Err(_)) if !is_cut => {}
+                Some(Err(_)) => {
+                    if let Ok(live) = change::read(&connection).await {
+                        sender.send_replace(Seen { looked: true, live, cut: None });
+                    }
+                }
+                Some(Ok(Some(Ok(object)))) => {
+                    let live = object.map_or(Value::Null, |object| change::tree(&object));
+                    sender.send_replace(Seen { looked: true, live, cut: None });
+                }
+                Some(Ok(Some(Err(error)))) => {
+                    let cut = means(&connection, &error);
+                    // A cluster that does not know the kind is one that can be shown.
+                    let looked = matches!(cut, Error::NotInstalled { .. });
+                    sender.send_modify(|seen| {
+                        seen.looked |= looked;
+                        seen.cut = Some(cut);
+                    });
+                }
+            }
+        }
+    };
+    (receiver, run)
+}
+
+fn means(connection: &Connection, error: &watcher::Error) -> Error {
+    const ACT: &str = "watch MeshCNI default";
+    match error {
+        watcher::Error::InitialListFailed(cause)
+        | watcher::Error::WatchStartFailed(cause)
+        | watcher::Error::WatchFailed(cause) => connection.means(ACT, cause),
+        other => Error::Other { act: ACT.to_owned(), why: other.to_string() },
+    }
+}
+
+/// What one browser is told: a word that changes with what is seen.
+pub(crate) fn events(
+    seen: watch::Receiver<Seen>,
+    place: OwnedSemaphorePermit,
+    stop: CancellationToken,
+) -> Body {
+    let end = Instant::now() + LASTS;
+    let told = stream::unfold((seen, true), move |(mut seen, first)| {
+        let stop = stop.clone();
+        async move {
+            if first {
+                seen.mark_changed();
+            }
+            let beat = (Instant::now() + BEAT).min(end);
+            let changed = stop.run_until_cancelled(timeout_at(beat, seen.changed())).await?;
+            let text = match changed {
+                Ok(changed) => {
+                    changed.ok()?;
+                    event(&seen.borrow_and_update())
+                }
+                Err(_) if Instant::now() >= end => return None,
+                Err(_) => ":\n\n".to_owned(),
+            };
+            Some((Ok::<_, Infallible>(Bytes::from(text)), (seen, false)))
+        }
+    });
+    Body::from_stream(held(told, place))
+}
+
+/// The stream holds its place until it ends.
+fn held<T>(told: impl Stream<Item = T>, place: OwnedSemaphorePermit) -> impl Stream<Item = T> {
+    told.map(move |one| {
+        let _ = &place;
+        one
+    })
+}
+
+fn event(seen: &Seen) -> String {
+    let version = seen.live["metadata"]["resourceVersion"].as_str().unwrap_or("none");
+    // A version is a word of digits; whatever else came would end the event's line.
+    let version: String = version.chars().filter(char::is_ascii_alphanumeric).collect();
+    let cut = if seen.cut.is_some() { " cut" } else { "" };
+    format!("event: status\ndata: {version}{cut}\n\n")
+}

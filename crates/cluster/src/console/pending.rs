@@ -1,0 +1,115 @@
+//! A change that was not sent yet: what differs, what it does to pods, and what somebody else made of it meanwhile. PURE.
+
+use super::facts::{Draft, Facts};
+use super::proposal::{self, Base, Proposal, Refusal, mode_name};
+use crate::api::mesh::Mode;
+use crate::args::output::{Lang, Style};
+use crate::cli::change::diff;
+use crate::cli::plan::{Change, Plan, summary};
+use serde_json::{Value, json};
+
+/// The most pods that are listed.
+const MOST_LISTED: usize = 50;
+
+/// A change that was not sent yet.
+#[derive(Debug)]
+pub(crate) struct Pending<'a> {
+    /// What differs from what is there, line by line.
+    pub(crate) lines: Vec<String>,
+    /// What the form sends on.
+    pub(crate) sent: Vec<(&'static str, String)>,
+    /// The same from a terminal.
+    pub(crate) command: String,
+    /// Why it cannot be done.
+    pub(crate) refusal: Option<&'a Refusal>,
+    /// What becomes of the pods.
+    pub(crate) impact: Option<Impact<'a>>,
+    /// Of each field: as it was seen, as it is, as it is wanted.
+    pub(crate) three: Vec<[String; 4]>,
+}
+
+/// What becomes of the pods.
+#[derive(Debug)]
+pub(crate) struct Impact<'a> {
+    /// In a sentence.
+    pub(crate) summary: String,
+    /// The first of those that change.
+    pub(crate) changes: &'a [Change],
+    /// How many more there are.
+    pub(crate) more: usize,
+    /// What is to be known, each as a line.
+    pub(crate) remarks: Vec<String>,
+}
+
+impl<'a> Pending<'a> {
+    /// Makes it; nothing where nothing is proposed.
+    pub(crate) fn of(facts: &Facts, draft: &'a Draft, lang: Lang) -> Option<Pending<'a>> {
+        let (proposal, planned) = match draft {
+            Draft::Clean => return None,
+            Draft::Dirty(proposal) | Draft::Conflict(proposal) => (proposal, None),
+            Draft::Planned(proposal, planned) => (proposal, Some(planned)),
+        };
+        let now = facts.base();
+        let wanted = Base { generation: 0, mode: proposal.mode, excluded: proposal.excluded.clone() };
+        let is_conflict = matches!(draft, Draft::Conflict(_));
+        // On top of what is there now is how a conflict is reviewed again.
+        let sent = match is_conflict {
+            true => proposal::sent(&Proposal { base: now.clone(), ..proposal.clone() }),
+            false => proposal::sent(proposal),
+        };
+        Some(Pending {
+            lines: diff::lines(&tree(&now), &tree(&wanted)),
+            sent,
+            command: command(proposal),
+            refusal: planned.and_then(|planned| planned.as_ref().err()),
+            impact: planned.and_then(|planned| planned.as_ref().ok()).map(|plan| impact(plan, lang)),
+            three: if is_conflict { three(&proposal.base, &now, &wanted) } else { Vec::new() },
+        })
+    }
+}
+
+impl Pending<'_> {
+    /// Whether it could be done by taking over what others applied.
+    pub(crate) fn is_held(&self) -> bool {
+        self.refusal.is_some_and(|refusal| refusal.is_held)
+    }
+}
+
+impl Impact<'_> {
+    /// Who would start a pod again.
+    pub(crate) fn workload(change: &Change) -> String {
+        change.workload.as_ref().map(|(kind, name)| format!("{kind}/{name}")).unwrap_or_default()
+    }
+}
+
+fn impact(plan: &Plan, lang: Lang) -> Impact<'_> {
+    let listed = plan.changes.len().min(MOST_LISTED);
+    let remarks = plan.remarks.iter().take(MOST_LISTED);
+    Impact {
+        summary: summary(plan, Style { lang, ..Style::default() }),
+        changes: &plan.changes[..listed],
+        more: plan.changes.len() - listed,
+        remarks: remarks.map(|(pod, code, words)| format!("{code} {pod}: {words}")).collect(),
+    }
+}
+
+fn tree(base: &Base) -> Value {
+    json!({ "mode": mode_name(base.mode), "excludeNamespaces": base.excluded })
+}
+
+fn three(saw: &Base, now: &Base, wanted: &Base) -> Vec<[String; 4]> {
+    let names = |base: &Base| base.excluded.join(", ");
+    let field = |field: &str, of: &dyn Fn(&Base) -> String| [field.to_owned(), of(saw), of(now), of(wanted)];
+    vec![field("mode", &|base| mode_name(base.mode).to_owned()), field("excludeNamespaces", &names)]
+}
+
+/// The same from a terminal.
+fn command(proposal: &Proposal) -> String {
+    let exclude = proposal.excluded.join(",");
+    match proposal.mode {
+        Mode::Cni if exclude.is_empty() => "millrace enable && millrace exclude set".to_owned(),
+        Mode::Cni => format!("millrace enable --exclude {exclude}"),
+        Mode::InitContainer => format!("millrace exclude set {exclude} && millrace disable --keep-agents"),
+        Mode::Disabled => format!("millrace exclude set {exclude} && millrace disable"),
+    }
+}

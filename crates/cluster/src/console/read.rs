@@ -1,0 +1,241 @@
+//! What pages are made of, read from the API server with the user's own rights: every request has a deadline, every list a bound.
+//!
+//! The MeshCNI is what the one watch saw last. Namespaces and pods are looked through once for all who look at the same time, and
+//! few bytes are kept of each pod. It writes nothing.
+
+use super::facts::{Facts, Namespace, Past, PodRow, Reports, Rights};
+use super::feed::Seen;
+use super::lists::injection;
+use crate::api::mesh::{MeshCNI, Mode};
+use crate::api::node::MeshCNINode;
+use crate::args::cluster::Scope;
+use crate::args::output::{Lang, Style};
+use crate::cli::connect::{Connection, Error};
+use crate::cli::explain::cluster::Under;
+use crate::cli::findings::Category;
+use crate::cli::{change, check, nodes, plan, pods, revisions, rights};
+use crate::mechanism::mechanism;
+use anyhow::{Context, Result};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
+use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
+use kube::api::ListParams;
+use kube::core::ApiResource;
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout};
+
+/// The most namespaces that are looked at (M10).
+const MOST_NAMESPACES: usize = 20_000;
+/// How long the first page waits for the first look at the MeshCNI.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// For how long a look through all pods is good if nothing happened meanwhile.
+const FRESH: Duration = Duration::from_secs(10);
+/// For how long it is good whatever happened: who looks often does not load the API server more.
+const ENOUGH: Duration = Duration::from_secs(1);
+/// For how long what is in the way of switching on is taken to stay.
+const PREFLIGHT: Duration = Duration::from_secs(60);
+
+/// Whoever reads.
+pub(crate) struct Reader {
+    /// Where it asks.
+    pub(crate) connection: Connection,
+    home: String,
+    read_only: bool,
+    /// What the watch saw.
+    pub(crate) seen: watch::Receiver<Seen>,
+    survey: Mutex<Option<(Instant, String, Survey)>>,
+    preflight: Mutex<Option<(Instant, Lang, Vec<Category>)>>,
+}
+
+/// Namespaces and pods.
+#[derive(Clone, Debug, Default)]
+struct Survey {
+    namespaces: Vec<Namespace>,
+    pods: Vec<PodRow>,
+    unread: Vec<Error>,
+}
+
+impl Reader {
+    /// One that asks by `connection`; the controller is in the namespace `home`.
+    pub(crate) fn new(
+        connection: Connection,
+        home: String,
+        read_only: bool,
+        seen: watch::Receiver<Seen>,
+    ) -> Reader {
+        Reader { connection, home, read_only, seen, survey: Mutex::default(), preflight: Mutex::default() }
+    }
+
+    /// All that the main pages are made of.
+    pub(crate) async fn facts(&self, lang: Lang) -> Facts {
+        let mut facts = self.mesh(lang).await;
+        if !facts.looked {
+            return facts;
+        }
+        let survey = self.survey(&facts.live).await;
+        facts.unread.extend(survey.unread.iter().map(|error| error.say(lang)));
+        (facts.namespaces, facts.pods) = (survey.namespaces, survey.pods);
+        if facts.mesh.as_ref().is_none_or(|mesh| mesh.spec.mode != Mode::Cni) {
+            facts.preflight = self.preflight(lang).await;
+        }
+        facts
+    }
+
+    /// The MeshCNI, and what may be done to it.
+    pub(crate) async fn mesh(&self, lang: Lang) -> Facts {
+        let mut receiver = self.seen.clone();
+        let came = timeout(FIRST_LOOK, receiver.wait_for(|seen| seen.looked || seen.cut.is_some())).await;
+        let seen = came.ok().and_then(Result::ok).map(|seen| seen.clone()).unwrap_or_default();
+        let Seen { looked, live, cut } = seen;
+        let mut facts = Facts {
+            server: self.connection.server.clone(),
+            looked,
+            now: Timestamp::now(),
+            ..Facts::default()
+        };
+        match cut {
+            Some(error @ Error::NotInstalled { .. }) => facts.unread.push(error.say(lang)),
+            Some(error) => facts.cut = Some(error.say(lang)),
+            None => {}
+        }
+        if !live.is_null() {
+            match serde_json::from_value::<MeshCNI>(live.clone()) {
+                Ok(mesh) => facts.mesh = Some(mesh),
+                Err(error) => facts.unread.push(format!("MeshCNI default: {error} (MR5017)")),
+            }
+            facts.held = change::held(&live, &Map::from_iter([("excludeNamespaces".to_owned(), json!([]))]));
+        }
+        facts.live = live;
+        if looked {
+            match self.rights().await {
+                Ok(rights) => facts.rights = rights,
+                Err(error) => facts.unread.push(error.say(lang)),
+            }
+        }
+        facts
+    }
+
+    /// Waits a while until the watch has seen a generation that is `enough`, so that the next page shows it.
+    pub(crate) async fn sees(&self, mut enough: impl FnMut(i64) -> bool) {
+        let mut receiver = self.seen.clone();
+        // A watch that is behind, or cut, is no failure of what was done.
+        let _ = timeout(FIRST_LOOK, receiver.wait_for(|seen| enough(generation(&seen.live)))).await;
+    }
+
+    /// What whoever looks may do.
+    pub(crate) async fn rights(&self) -> Result<Rights, Error> {
+        if self.read_only {
+            return Ok(Rights::Flag);
+        }
+        let asked = ResourceAttributes {
+            group: Some(MeshCNI::group(&()).into_owned()),
+            resource: Some(MeshCNI::plural(&()).into_owned()),
+            verb: Some("patch".to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let may = rights::may(&self.connection, asked).await?;
+        Ok(if may { Rights::Change } else { Rights::Look })
+    }
+
+    /// What nodes report.
+    pub(crate) async fn reports(&self, lang: Lang) -> Reports {
+        let read = nodes::all(&self.connection).await;
+        let unread = read.as_ref().err().map(|error| error.say(lang));
+        let typed = read.unwrap_or_default().into_iter().filter_map(|node| serde_json::from_value(node).ok());
+        Reports { nodes: typed.collect(), unread }
+    }
+
+    /// What one node reports.
+    pub(crate) async fn node(&self, name: &str) -> Result<MeshCNINode> {
+        let found = nodes::one(&self.connection, name).await?;
+        serde_json::from_value(found).context("read a MeshCNINode (MR5017)")
+    }
+
+    /// What was wanted once.
+    pub(crate) async fn past(&self, lang: Lang) -> Past {
+        match revisions::read(&self.connection).await {
+            Ok(kept) => Past { kept, unread: None },
+            Err(error) => Past { kept: Vec::new(), unread: Some(error.say(lang)) },
+        }
+    }
+
+    /// One pod, and what decides about it.
+    pub(crate) async fn pod(&self, namespace: &str, name: &str) -> Result<(Value, Under)> {
+        let kind = ApiResource::erase::<Pod>(&());
+        let pod = pods::one(&self.connection, &kind, namespace, name).await?;
+        let live = self.seen.borrow().live.clone();
+        Ok((pod, Under::of(&live["spec"])?))
+    }
+
+    async fn survey(&self, live: &Value) -> Survey {
+        let version = live["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        // Whoever comes while it is looked waits, and is told the same.
+        let mut last = self.survey.lock().await;
+        if let Some((at, of, survey)) = &*last
+            && (at.elapsed() < ENOUGH || at.elapsed() < FRESH && of == version)
+        {
+            return survey.clone();
+        }
+        let survey = look(&self.connection, live).await;
+        *last = Some((Instant::now(), version.to_owned(), survey.clone()));
+        survey
+    }
+
+    async fn preflight(&self, lang: Lang) -> Vec<Category> {
+        let mut last = self.preflight.lock().await;
+        if let Some((at, of, found)) = &*last
+            && at.elapsed() < PREFLIGHT
+            && *of == lang
+        {
+            return found.clone();
+        }
+        let style = Style { lang, ..Style::default() };
+        let found = check::check(&self.connection, &self.home, true, style).await.unwrap_or_default();
+        *last = Some((Instant::now(), lang, found.clone()));
+        found
+    }
+}
+
+/// The generation of a MeshCNI; 0 of none.
+pub(crate) fn generation(live: &Value) -> i64 {
+    live["metadata"]["generation"].as_i64().unwrap_or_default()
+}
+
+/// Looks through namespaces and pods.
+async fn look(connection: &Connection, live: &Value) -> Survey {
+    let mut survey = Survey::default();
+    let namespaces = &mut survey.namespaces;
+    let mut keep = |object: &Value| {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        namespaces.push(Namespace { name, injection: injection(object) });
+    };
+    let api = connection.all::<ApiNamespace>();
+    let read =
+        connection.each("list namespaces", &api, ListParams::default(), MOST_NAMESPACES, &mut keep).await;
+    survey.unread.extend(read.err());
+    let under = Under::of(&live["spec"]).unwrap_or_default();
+    let rows = &mut survey.pods;
+    let mut keep = |pod: &Value| rows.extend(row(pod, &under));
+    let everywhere = Scope { namespace: None, all_namespaces: true };
+    let read = plan::pods(connection, &everywhere, &mut keep).await;
+    survey.unread.extend(read.err());
+    survey.namespaces.sort_by(|one, other| one.name.cmp(&other.name));
+    survey.pods.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
+    survey
+}
+
+fn row(pod: &Value, under: &Under) -> Option<PodRow> {
+    let before = mechanism(pod)?;
+    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Some(PodRow {
+        namespace: text("/metadata/namespace"),
+        name: text("/metadata/name"),
+        node: text("/spec/nodeName"),
+        workload: plan::workload(pod),
+        before,
+        owes: under.next(pod).is_some_and(|next| !next.same),
+    })
+}

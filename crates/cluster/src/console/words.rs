@@ -1,0 +1,234 @@
+//! Every word of the console, in English and in Chinese, in one table. PURE.
+//!
+//! A word without its other language does not compile. Names, codes, rules and what the cluster itself says are in none.
+
+use crate::args::output::Lang;
+
+/// Declares the words: name, English, Chinese.
+macro_rules! words {
+    ($($name:ident $english:literal $chinese:literal;)*) => {
+        /// The words of one language.
+        #[derive(Debug)]
+        #[allow(missing_docs, reason = "each says itself what it is, in the table")]
+        pub(crate) struct Words { $(pub(crate) $name: &'static str,)* }
+
+        const ENGLISH: Words = Words { $($name: $english,)* };
+        const CHINESE: Words = Words { $($name: $chinese,)* };
+
+        #[cfg(test)]
+        const ALL: &[(&str, &str, &str)] = &[$((stringify!($name), $english, $chinese),)*];
+    };
+}
+
+words! {
+    title "Mesh CNI" "网格 CNI";
+    skip "Skip to the content" "跳到正文";
+    sections "Sections" "栏目";
+    settings "Settings" "设置";
+    workloads "Workloads" "工作负载";
+    nodes "Nodes" "节点";
+    history "History" "历史";
+    appearance "Language and colours" "语言与配色";
+    light "Light" "浅色";
+    dark "Dark" "深色";
+    by_system "As the system" "跟随系统";
+    as_of "as of" "截至";
+    generation "generation" "世代";
+    close "Close" "关闭";
+    details "Details" "详情";
+    copy "Copy" "复制";
+    report "Report to copy" "可复制的报告";
+    code "Code" "代码";
+    cause "Cause" "原因";
+    affected "Affected" "受影响";
+    next "Next" "下一步";
+    same_command "The same from a terminal" "命令行的等价操作";
+    state "State" "状态";
+
+    who_redirects "Who redirects the mesh's pods" "由谁重定向网格的 Pod";
+    mode_cni "Mesh CNI: the node's chain, from outside the pod" "网格 CNI:由节点的 CNI 链在 Pod 之外完成";
+    mode_init "Init containers: each pod by its own istio-init; agents stay ready" "初始化容器:各 Pod 由自己的 istio-init 完成;Agent 留守";
+    mode_disabled "Off: as init containers, and the agents leave the nodes" "关闭:同初始化容器,且 Agent 离开节点";
+    excluded "Namespaces to exclude" "需要排除的命名空间";
+    excluded_means "Pods there start with istio-init, not by CNI. It acts when a pod is admitted: running pods stay as they are." "其中的 Pod 启动时由 istio-init 配置网络,不经 CNI。仅在准入时生效:运行中的 Pod 保持不变。";
+    exclude "Exclude" "排除";
+    namespace "Namespace" "命名空间";
+    injection "Injection" "注入";
+    by_cni "By CNI" "由 CNI";
+    by_init "By istio-init" "由 istio-init";
+    by_nobody "By nobody" "无人重定向";
+    owes "Need a restart" "需重启";
+    locked_by "held by" "归属";
+    not_there "no such namespace" "无此命名空间";
+    search "Search" "搜索";
+    find_namespace "Find namespaces by name" "按名称查找命名空间";
+    more_rows "more; search to narrow the list down" "项未显示;请搜索以缩小范围";
+    review "Review changes" "查看变更";
+    unsent "There are changes that were not sent yet." "有尚未提交的变更。";
+    update "Update settings" "更新设置";
+    take_over "Review, taking over what others applied" "查看变更,并接管他人应用的字段";
+    discard "Discard" "放弃";
+    pending "Pending changes" "待提交的变更";
+    no_changes "Nothing differs from what is there." "与现状没有差异。";
+    accepted "The API server would accept it: it was tried and not kept." "API 服务器会接受该变更:已试运行,未保存。";
+    refused "It cannot be done as it is" "现在无法完成";
+    blast "What it does to pods, once they are restarted" "Pod 重启之后的影响";
+    now "Now" "目前";
+    after "After a restart" "重启之后";
+    pod "Pod" "Pod";
+    workload "Workload" "工作负载";
+    nobody_restarts "none: nobody restarts it" "无:没有人会重启它";
+    settings_differ "CNI, other settings" "CNI,设置不同";
+    to_know "To be known" "须知";
+    conflict "Somebody else changed it meanwhile" "此间已被他人修改";
+    conflict_means "Compare the three, then review your change on top of what is there now. Nothing was written." "请比较三者,再在现状之上查看您的变更。尚未写入任何内容。";
+    field "Field" "字段";
+    you_saw "As you saw it" "您看到的";
+    theirs "As it is now" "现在的";
+    yours "As you want it" "您想要的";
+    review_again "Review on top of what is there now" "在现状之上重新查看";
+
+    progress "Progress" "进度";
+    serve "serve" "在服务";
+    updated "updated" "已更新";
+    failed "failed" "失败";
+    absent "absent" "离线";
+    began "began" "开始于";
+    moved "moved" "有进展于";
+    stalled_in "stalled in" "视为停滞尚余";
+    ago "ago" "前";
+    pause "Pause" "暂停";
+    resume "Resume" "继续";
+    rollback "Roll back" "回滚";
+    rollback_to "Roll back to this" "回滚到此";
+    conditions "Conditions" "状况";
+    since "Since" "始于";
+    reason "Reason" "原因代码";
+    message "Message" "说明";
+    failing_nodes "Failing nodes" "异常节点";
+    preflight "Before it is switched on" "启用之前";
+
+    pods_by "Pods of the mesh" "网格的 Pod";
+    drifted "Drifted" "已漂移";
+    all "All" "全部";
+    filter "Filter" "筛选";
+    mechanism "Redirected by" "重定向方式";
+    in_node "Node" "节点";
+    text_filter "Name contains" "名称包含";
+    earlier "Previous page" "上一页";
+    later "Next page" "下一页";
+    nothing_found "Nothing matches." "没有匹配项。";
+    truncated "Some could not be read" "部分内容未能读取";
+
+    serves_yes "serves" "在服务";
+    serves_no "does not serve" "未服务";
+    version "Version" "版本";
+    list "List" "列表";
+    backend "Backend" "后端";
+    redirected "Redirected" "已重定向";
+    left_alone "Left alone" "未处理";
+    reported "Reported" "上报";
+    chain_before "Chain without us" "没有我们的链";
+    chain_after "Chain as it is" "现在的链";
+    chain_way "Way into it" "接入方式";
+    digest "Digest of the file" "文件摘要";
+    last_failures "Last failures" "最近的失败";
+    drifted_pods "Pods that drifted" "已漂移的 Pod";
+
+    decision "Decision" "判定";
+    is_redirected "redirected" "重定向";
+    is_left_alone "left alone" "不处理";
+    way_out "Way out" "解决办法";
+    holds "holds" "成立";
+    fails "does not hold" "不成立";
+    condition "Condition" "条件";
+    outside "outside the mesh" "网格之外";
+    stays_so "the same after a restart" "重启后不变";
+    settings_from "Settings, from" "设置,来源于";
+    as_every_pod "as for every pod" "与所有 Pod 相同";
+    complaints "Complaints" "问题";
+    rules "Rules, as planned" "规划的规则";
+    rules_means "As iptables -L prints them, before any packet came; what the pod holds now is told by" "如 iptables -L 所示,尚无数据包;Pod 当前实际的规则见";
+    reasons "Why each rule is there" "每条规则的缘由";
+    path "The packet's path" "数据包的路径";
+    path_redirected "A connection from outside is led to the proxy's inbound port and from there to the app; one that the app opens is led to the proxy's outbound port and from there out." "外部来的连接被导向代理的入站端口,再到应用;应用发起的连接被导向代理的出站端口,再向外。";
+    path_direct "Connections go to the app and from it directly; nobody leads them to a proxy." "连接直接进出应用,没有导向代理。";
+    remote "remote" "远端";
+    proxy "proxy" "代理";
+    app "app" "应用";
+    inbound "inbound" "入站";
+    outbound "outbound" "出站";
+
+    revision "Revision" "修订";
+    by "By" "操作者";
+    age "Age" "时长";
+    changed "Changed" "变更";
+    image "Image" "镜像";
+    is_now "now" "当前";
+    last_good "last good" "最近成功";
+    differs "Against the one before" "与前一修订的差异";
+    no_history "No change was recorded yet." "尚无变更记录。";
+
+    s_loading "Loading" "读取中";
+    m_loading "The cluster has not answered yet." "集群尚未应答。";
+    s_disabled "Off" "未启用";
+    m_disabled "Pods redirect themselves by their own init containers. What is in the way of switching on is listed below." "Pod 由自己的初始化容器完成重定向。启用前的妨碍列在下方。";
+    s_clean "Init containers" "初始化容器";
+    m_clean "Pods redirect themselves; agents are on the nodes, ready to be switched to." "Pod 自行重定向;Agent 已在节点上,可随时切换。";
+    s_updating "Updating" "更新中";
+    m_updating "The cluster is on its way to what is wanted." "集群正在转入所需状态。";
+    s_paused "Paused" "已暂停";
+    m_paused "The change stops where it is; nodes that serve go on serving." "变更停在当前位置;在服务的节点继续服务。";
+    s_running "Running" "运行中";
+    m_running "All nodes serve, and every pod of the mesh has what is wanted." "所有节点在服务,网格的每个 Pod 都已符合所需。";
+    s_debt "Running, pods need a restart" "运行中,有 Pod 需重启";
+    m_debt "Some pods get what is wanted only when they are restarted." "部分 Pod 在重启后才符合所需。";
+    s_degraded "Degraded" "降级";
+    m_degraded "The cluster is not where it should be." "集群未处于应有的状态。";
+    s_stalled "Stalled" "停滞";
+    m_stalled "Nothing has moved for too long." "长时间没有进展。";
+    s_read_only "Read only" "只读";
+    m_read_only "You may not change the MeshCNI: ask for the right to patch meshcnis.millrace.dev, or use another context." "您无权修改 MeshCNI:请申请 meshcnis.millrace.dev 的 patch 权限,或换用其他上下文。";
+    m_read_only_flag "This console was started with --read-only." "此控制台以 --read-only 启动。";
+    s_stream_lost "Not live" "非实时";
+    m_stream_lost "The cluster cannot be watched; what is shown may be old." "无法监视集群;所示内容可能已过时。";
+    s_unread "The cluster cannot be read" "无法读取集群";
+    s_agents "Agents unreachable" "Agent 不可达";
+    m_agents "Nodes that should serve have no agent that answers." "应在服务的节点上没有应答的 Agent。";
+    s_injector "No injector" "没有注入器";
+    m_injector "No sidecar injector was found: no pod gets a proxy to redirect to." "未找到 sidecar 注入器:没有 Pod 会得到可重定向到的代理。";
+    s_chain "Chain conflict" "CNI 链冲突";
+    m_chain "Somebody else writes a node's CNI chain." "有他人在改写节点的 CNI 链。";
+    s_session "Session expired" "会话已过期";
+    m_session "Open the address that `millrace console` printed when it started; it lets you in again." "请打开 `millrace console` 启动时打印的地址,即可重新进入。";
+    stream_cut "The live connection is cut; trying again. What is shown may be old." "实时连接已断开,正在重试。所示内容可能已过时。";
+    reload "Reload" "重新加载";
+    refused_title "Refused" "已拒绝";
+    back "Back" "返回";
+    not_found "There is no such page." "没有此页面。";
+    welcome "You are in" "已进入";
+}
+
+impl Words {
+    /// Those of a language.
+    pub(crate) fn of(lang: Lang) -> &'static Words {
+        match lang {
+            Lang::En => &ENGLISH,
+            Lang::Zh => &CHINESE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_there_in_both_languages() {
+        for (name, english, chinese) in ALL {
+            assert!(!english.is_empty() && english.is_ascii(), "{name}: {english:?} is no English");
+            let is_chinese = |letter: char| ('\u{4e00}'..='\u{9fff}').contains(&letter);
+            assert!(chinese.contains(is_chinese) || chinese == english, "{name}: {chinese:?} is no Chinese");
+        }
+    }
+}

@@ -36,11 +36,11 @@ fn kubelets(server: &Server, namespace: &str) -> Vec<Value> {
             server.kubectl(&["delete", "pod", name, "-n", namespace, "--grace-period=0", "--force"], "");
         } else if pod["spec"]["nodeName"].is_string() && pod["status"]["phase"] == "Pending" {
             let ready = json!([{"type": "Ready", "status": "True"}]);
-            let status = json!({"status": {"phase": "Running", "podIP": "192.0.2.1", "conditions": ready}})
-                .to_string();
-            let change = ["--subresource=status", "--type=merge", "-p", &status];
-            let args: Vec<&str> = ["patch", "pod", name, "-n", namespace].into_iter().chain(change).collect();
-            server.kubectl(&args, "");
+            let mut pod = pod.clone();
+            pod["status"] = json!({"phase": "Running", "podIP": "192.0.2.1", "conditions": ready});
+            // Not by `patch --subresource`, which kubectl has since 1.24 alone.
+            let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/status");
+            server.kubectl(&["replace", "--raw", &path, "-f", "-"], &pod.to_string());
         }
     }
     pods

@@ -90,12 +90,8 @@ impl Reader {
         let came = timeout(FIRST_LOOK, receiver.wait_for(|seen| seen.looked || seen.cut.is_some())).await;
         let seen = came.ok().and_then(Result::ok).map(|seen| seen.clone()).unwrap_or_default();
         let Seen { looked, live, cut } = seen;
-        let mut facts = Facts {
-            server: self.connection.server.clone(),
-            looked,
-            now: Timestamp::now(),
-            ..Facts::default()
-        };
+        let mut facts =
+            Facts { server: self.connection.server.clone(), looked, now: now(), ..Facts::default() };
         match cut {
             Some(error @ Error::NotInstalled { .. }) => facts.unread.push(error.say(lang)),
             Some(error) => facts.cut = Some(error.say(lang)),
@@ -197,6 +193,12 @@ impl Reader {
         *last = Some((Instant::now(), lang, found.clone()));
         found
     }
+}
+
+/// The moment, to the second: nobody reads more of it.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 /// The generation of a MeshCNI; 0 of none.

@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_list_is_narrowed_down_and_paged() {
         let pod = |number: usize| PodRow {
-            namespace: if number % 2 == 0 { "even" } else { "odd" }.to_owned(),
+            namespace: if number.is_multiple_of(2) { "even" } else { "odd" }.to_owned(),
             name: format!("p{number:03}"),
             node: "n".to_owned(),
             workload: None,

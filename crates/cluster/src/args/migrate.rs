@@ -14,7 +14,7 @@ pub(crate) struct Migrate {
     /// Only the workloads of this namespace; else of all.
     #[arg(short, long, value_name = "NAMESPACE")]
     pub(crate) namespace: Option<String>,
-    /// List the workloads in their order, and restart none.
+    /// List the workloads in their order, a screen of them or with -o wide all, and restart none.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Pause every migration of this cluster before its next workload.

@@ -9,6 +9,7 @@ mod heard;
 mod ready;
 
 use super::connect::{Connection, Error, block_on};
+use super::table::{more, room};
 use super::workload::{is_ready, resource};
 use super::{Outcome, change, plan, wait};
 use crate::api::mesh::MeshCNI;
@@ -43,13 +44,15 @@ pub(crate) fn run(args: &Migrate, out: &mut dyn Write) -> Result<Outcome> {
         }
         let owed = plan::plan(&connection, args.namespace.as_deref(), &live["spec"]).await?;
         let (workloads, bare) = workloads(&owed.changes);
-        for pod in &bare {
+        let room = room(style);
+        for pod in bare.iter().take(room) {
             let words = style.say("nobody would start it again (MR4102)", "无人会重新启动它 (MR4102)");
             writeln!(out, "{pod}: {words}")?;
         }
+        more(bare.len(), room, style, "", out)?;
         out.flush()?;
         if args.dry_run {
-            return listed(&workloads, out);
+            return listed(&workloads, style, out);
         }
         let mut interrupt = wait::interrupts()?;
         match heard::wait(&connection, args.timeout, &mut interrupt, style).await? {
@@ -85,11 +88,13 @@ async fn mark(connection: &Connection, pause: bool, style: Style, out: &mut dyn 
     Ok(Outcome::Well)
 }
 
-/// Lists them in their order.
-fn listed(workloads: &[Workload], out: &mut dyn Write) -> Result<Outcome> {
-    for (index, workload) in workloads.iter().enumerate() {
+/// Lists them in their order, a screen of them.
+fn listed(workloads: &[Workload], style: Style, out: &mut dyn Write) -> Result<Outcome> {
+    let room = room(style);
+    for (index, workload) in workloads.iter().take(room).enumerate() {
         writeln!(out, "{}/{} {workload} ({} pods)", index + 1, workloads.len(), workload.pods)?;
     }
+    more(workloads.len(), room, style, "", out)?;
     Ok(Outcome::Well)
 }
 
@@ -287,5 +292,32 @@ impl<'a> Migration<'a> {
             bail!("a {} is not restarted by this program (MR4102)", workload.kind);
         };
         Ok(Api::namespaced_with(self.connection.client.clone(), &workload.namespace, &kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::output::Form;
+
+    fn check(count: usize, form: Form, expected: usize, last: &str) {
+        let workload = |name: usize| Workload {
+            kind: "Deployment".into(),
+            namespace: "a".into(),
+            name: name.to_string(),
+            pods: 2,
+        };
+        let all: Vec<Workload> = (1..=count).map(workload).collect();
+        let mut out = Vec::new();
+        listed(&all, Style { form, ..Style::default() }, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!((text.lines().count(), text.lines().last()), (expected, Some(last)));
+    }
+
+    #[test]
+    fn of_many_workloads_a_screen_is_listed() {
+        check(20, Form::Table, 20, "20/20 Deployment a/20 (2 pods)");
+        check(25, Form::Table, 21, "and more: 5 (-o wide)");
+        check(25, Form::Wide, 25, "25/25 Deployment a/25 (2 pods)");
     }
 }

@@ -7,9 +7,9 @@ use unicode_width::UnicodeWidthStr;
 /// The most rows on one screen.
 const MOST_ROWS: usize = 20;
 
-/// How many rows are shown where people read: no more than a screen has; all in the wide form.
+/// How many rows are shown where people read: no more than a screen has; all in the wide form, and for programs.
 pub(crate) fn room(style: Style) -> usize {
-    if style.form == Form::Wide { usize::MAX } else { MOST_ROWS }
+    if style.form == Form::Table { MOST_ROWS } else { usize::MAX }
 }
 
 /// Says that there are more than were `shown`, and how to see them.

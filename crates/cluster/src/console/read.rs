@@ -33,8 +33,9 @@ const MOST_NAMESPACES: usize = 20_000;
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// For how long a look through all pods is good if nothing happened meanwhile.
 const FRESH: Duration = Duration::from_secs(10);
-/// For how long it is good whatever happened: who looks often does not load the API server more.
-const ENOUGH: Duration = Duration::from_secs(1);
+/// For how many times as long as a look took it is good whatever happened: during a change, many who look at many pods take a
+/// tenth of the time of whoever answers, and no more.
+const ENOUGH: u32 = 10;
 /// For how long what is in the way of switching on is taken to stay.
 const PREFLIGHT: Duration = Duration::from_secs(60);
 
@@ -46,8 +47,24 @@ pub(crate) struct Reader {
     read_only: bool,
     /// What the watch saw.
     pub(crate) seen: watch::Receiver<Seen>,
-    survey: Mutex<Option<(Instant, String, Survey)>>,
+    survey: Mutex<Option<Looked>>,
     preflight: Mutex<Option<(Instant, Lang, Vec<Category>)>>,
+}
+
+/// A look through all pods.
+struct Looked {
+    at: Instant,
+    took: Duration,
+    /// The resource version of the MeshCNI then.
+    version: String,
+    found: Survey,
+}
+
+impl Looked {
+    fn is_good(&self, version: &str) -> bool {
+        let age = self.at.elapsed();
+        age < self.took * ENOUGH || age < FRESH && self.version == version
+    }
 }
 
 /// Namespaces and pods.
@@ -170,14 +187,14 @@ impl Reader {
         let version = live["metadata"]["resourceVersion"].as_str().unwrap_or_default();
         // Whoever comes while it is looked waits, and is told the same.
         let mut last = self.survey.lock().await;
-        if let Some((at, of, survey)) = &*last
-            && (at.elapsed() < ENOUGH || at.elapsed() < FRESH && of == version)
-        {
-            return survey.clone();
+        if let Some(looked) = last.as_ref().filter(|looked| looked.is_good(version)) {
+            return looked.found.clone();
         }
-        let survey = look(&self.connection, live).await;
-        *last = Some((Instant::now(), version.to_owned(), survey.clone()));
-        survey
+        let start = Instant::now();
+        let found = look(&self.connection, live).await;
+        let (at, version) = (Instant::now(), version.to_owned());
+        *last = Some(Looked { at, took: at - start, version, found: found.clone() });
+        found
     }
 
     async fn preflight(&self, lang: Lang) -> Vec<Category> {

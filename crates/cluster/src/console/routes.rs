@@ -15,7 +15,7 @@ use super::{assets, feed};
 use crate::args::output::Lang;
 use crate::cli::told;
 use askama::Template;
-use axum::extract::{self, Path, Query, Request};
+use axum::extract::{self, FromRequest, Path, Query, Request};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
@@ -103,6 +103,25 @@ fn refused(refusal: Refusal) -> Response {
 #[derive(Clone)]
 struct Asker {
     frame: Frame,
+}
+
+/// A form, of the session that sends it. Whatever writes takes one, so that none can be taken unproved.
+struct Sent {
+    frame: Frame,
+    form: Form,
+}
+
+impl FromRequest<Arc<Site>> for Sent {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Sent, Response> {
+        let frame = request.extensions().get::<Asker>().map(|asker| asker.frame.clone());
+        let form = extract::Form::<Form>::from_request(request, site).await;
+        let extract::Form(form) = form.map_err(IntoResponse::into_response)?;
+        let is_ours = |frame: &Frame| door::is_same(field(&form, "csrf").unwrap_or_default(), &frame.csrf);
+        let frame = frame.filter(is_ours).ok_or_else(|| refused(Refusal::Csrf))?;
+        Ok(Sent { frame, form })
+    }
 }
 
 /// Lets those pass who hold a session.
@@ -206,19 +225,12 @@ async fn plan(
     whole(&site, asker.frame, &draft, field(&form, "q").unwrap_or_default(), StatusCode::OK).await
 }
 
-async fn update(
-    extract::State(site): Shared,
-    Extension(asker): Extension<Asker>,
-    extract::Form(form): extract::Form<Form>,
-) -> Response {
-    if !is_ours(&asker, &form) {
-        return refused(Refusal::Csrf);
-    }
-    let lang = asker.frame.lang;
+async fn update(extract::State(site): Shared, Sent { frame, form }: Sent) -> Response {
+    let lang = frame.lang;
     let proposal = match proposal::read(&form) {
         Ok(Some(proposal)) => proposal,
         Ok(None) => return Redirect::to("/").into_response(),
-        Err(error) => return wrong(asker.frame, &error),
+        Err(error) => return wrong(frame, &error),
     };
     match act::update(&site.reader, proposal, lang).await {
         Ok(()) => Redirect::to("/").into_response(),
@@ -227,27 +239,16 @@ async fn update(
                 Draft::Conflict(_) => StatusCode::CONFLICT,
                 _ => StatusCode::UNPROCESSABLE_ENTITY,
             };
-            whole(&site, asker.frame, &draft, "", status).await
+            whole(&site, frame, &draft, "", status).await
         }
     }
 }
 
-async fn press(
-    extract::State(site): Shared,
-    Extension(asker): Extension<Asker>,
-    extract::Form(form): extract::Form<Form>,
-) -> Response {
-    if !is_ours(&asker, &form) {
-        return refused(Refusal::Csrf);
-    }
-    match act::press(&site.reader, &form, asker.frame.lang).await {
+async fn press(extract::State(site): Shared, Sent { frame, form }: Sent) -> Response {
+    match act::press(&site.reader, &form, frame.lang).await {
         Ok(()) => Redirect::to("/").into_response(),
-        Err(error) => wrong(asker.frame, &error),
+        Err(error) => wrong(frame, &error),
     }
-}
-
-fn is_ours(asker: &Asker, form: &Form) -> bool {
-    door::is_same(field(form, "csrf").unwrap_or_default(), &asker.frame.csrf)
 }
 
 /// What could not be done, in words.

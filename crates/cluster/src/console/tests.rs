@@ -15,31 +15,51 @@ use askama::Template;
 use markup::{lawful, shape};
 use proptest::prelude::*;
 use scene::{frame, laden, others, page, plan, proposal, running, samples};
+use similar::{ChangeTag, TextDiff};
 use std::collections::BTreeSet;
 
 /// Compares with a golden file. What names an asset's digest changes with each of its letters, and says nothing here.
-fn golden(name: &str, html: &str) {
-    let mut text = html.to_owned();
-    for asset in ["console.css", "console.js", "icon.svg"] {
-        text = text.replace(&assets::path(asset), asset);
-    }
-    let path = format!("{}/tests/console/golden/{name}.html", env!("CARGO_MANIFEST_DIR"));
+fn golden(name: &str, text: &str) {
+    let path = format!("{}/tests/console/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &text).expect("the golden file is writable");
+        std::fs::write(&path, text).expect("the golden file is writable");
     }
     let held = std::fs::read_to_string(&path).expect("a golden file; UPDATE_GOLDEN=1 makes it");
     assert!(held == text, "{name}: UPDATE_GOLDEN=1 rewrites it; found:\n{text}");
 }
 
+fn named(html: &str) -> String {
+    let assets = ["console.css", "console.js", "icon.svg"];
+    assets.into_iter().fold(html.to_owned(), |text, asset| text.replace(&assets::path(asset), asset))
+}
+
+/// The lines that one page has and another has not.
+fn difference(base: &str, html: &str) -> String {
+    let difference = TextDiff::from_lines(base, html);
+    let changes = difference.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal);
+    changes.map(|change| format!("{}{}", change.tag(), change.value())).collect()
+}
+
+/// Two pages whole; of each other what it differs in from the first, which is what it is about.
 #[test]
 fn golden_pages() {
-    for (name, facts, draft) in samples() {
-        golden(name, &page(&facts, &draft, "", Lang::En));
+    let base = named(&page(&running(), &Draft::Clean, "", Lang::En));
+    golden("running.html", &base);
+    golden("zh.html", &named(&page(&running(), &Draft::Clean, "", Lang::Zh)));
+    for (name, facts, draft) in samples().into_iter().filter(|(name, ..)| *name != "running") {
+        let html = named(&page(&facts, &draft, "", Lang::En));
+        golden(&format!("{name}.diff"), &difference(&base, &html));
     }
+    // Of other pages, the frame alone can be compared.
+    let parts = |html: &str| {
+        html.find("<main")
+            .map_or((String::new(), html.to_owned()), |at| (html[..at].to_owned(), html[at..].to_owned()))
+    };
+    let (frame, _) = parts(&base);
     for (name, html) in others("x", Lang::En) {
-        golden(name, &html);
+        let (before, main) = parts(&named(&html));
+        golden(&format!("{name}.diff"), &format!("{}{main}", difference(&frame, &before)));
     }
-    golden("zh", &page(&running(), &Draft::Clean, "", Lang::Zh));
 }
 
 #[test]

@@ -1,8 +1,25 @@
-//! The style sheet, the script and the icon: written by hand, embedded, and named by their own digests so that a browser may
-//! keep them for ever. PURE.
+//! The style sheet, the script and the icon, written by hand and embedded. The sheet is in each page, so that what comes first
+//! is all that is needed to paint it; the others are named by their own digests, so that a browser may keep them for ever. PURE.
 
 use crate::api::convert::text_digest;
+use axum::http::HeaderValue;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::digest::{SHA256, digest};
 use std::sync::LazyLock;
+
+/// The style sheet.
+pub(crate) const STYLE: &str = include_str!("assets/console.css");
+
+/// No script or frame but our own, no style but the one sheet, known by its digest (CSP 3, section 2.3.1), nothing from elsewhere.
+pub(crate) static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let sheet = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'sha256-{sheet}'; img-src 'self'; connect-src 'self'; \
+         form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    );
+    HeaderValue::try_from(policy).expect("letters of ASCII")
+});
 
 /// A file that pages name.
 #[derive(Debug)]
@@ -14,8 +31,7 @@ pub(crate) struct Asset {
     pub(crate) text: &'static str,
 }
 
-const ALL: [Asset; 3] = [
-    Asset { name: "console.css", kind: "text/css; charset=utf-8", text: include_str!("assets/console.css") },
+const ALL: [Asset; 2] = [
     Asset {
         name: "console.js",
         kind: "text/javascript; charset=utf-8",
@@ -51,6 +67,11 @@ mod tests {
             let hashed = path.strip_prefix("/assets/").unwrap();
             assert_eq!(find(hashed).unwrap().text, asset.text);
         }
-        assert!(find("console.css").is_none());
+        assert!(find("console.js").is_none());
+    }
+
+    #[test]
+    fn the_sheet_ends_where_its_element_does() {
+        assert!(!STYLE.contains("</") && !STYLE.contains("<!--"));
     }
 }

@@ -64,6 +64,11 @@ impl Frame {
         }
     }
 
+    /// The style sheet.
+    pub(crate) fn style(&self) -> &'static str {
+        super::assets::STYLE
+    }
+
     /// An asset's path.
     pub(crate) fn asset(&self, name: &str) -> String {
         super::assets::path(name)

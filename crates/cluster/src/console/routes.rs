@@ -30,10 +30,6 @@ use tokio_util::sync::CancellationToken;
 
 /// The most streams of events at once (M10).
 const STREAMS: usize = 48;
-/// No script, style or frame but our own, and nothing from anywhere else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-
 static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(STREAMS)));
 
 /// What every request is answered from.
@@ -80,8 +76,7 @@ async fn admitted(extract::State(site): Shared, request: Request, next: Next) ->
         Ok(()) => next.run(request).await,
         Err(refusal) => refused(refusal),
     };
-    let strict: [(HeaderName, &'static str); 6] = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+    let strict: [(HeaderName, &'static str); 5] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -91,6 +86,7 @@ async fn admitted(extract::State(site): Shared, request: Request, next: Next) ->
     for (name, value) in strict {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, assets::POLICY.clone());
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

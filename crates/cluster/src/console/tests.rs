@@ -29,8 +29,8 @@ fn golden(name: &str, text: &str) {
 }
 
 fn named(html: &str) -> String {
-    let assets = ["console.css", "console.js", "icon.svg"];
-    assets.into_iter().fold(html.to_owned(), |text, asset| text.replace(&assets::path(asset), asset))
+    let html = html.replace(assets::STYLE, "console.css");
+    ["console.js", "icon.svg"].into_iter().fold(html, |text, asset| text.replace(&assets::path(asset), asset))
 }
 
 /// The lines that one page has and another has not.

@@ -122,7 +122,9 @@ fn the_switch_of_the_page_on(cluster: &Cluster) {
         first.body
     );
     assert!(
-        first.head.contains("content-security-policy: default-src 'none'; script-src 'self'"),
+        first
+            .head
+            .contains("content-security-policy: default-src 'none'; script-src 'self'; style-src 'sha256-"),
         "{}",
         first.head
     );

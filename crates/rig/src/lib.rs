@@ -6,6 +6,7 @@
 
 pub mod absent;
 pub mod apiserver;
+pub mod browser;
 pub mod containerd;
 pub mod crdserver;
 pub mod embedded;

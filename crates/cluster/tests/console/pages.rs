@@ -1,0 +1,59 @@
+//! Every kind of page is sound, and what judges pages sees what is wrong with one.
+
+use crate::bookinfo;
+use crate::cluster::Cluster;
+use crate::served::Served;
+use crate::sound::{Judge, nothing_failed};
+use millrace_rig::browser::Browser;
+use serde_json::json;
+
+#[test]
+fn every_page_is_sound() {
+    const TEST: &str = "console::every_page_is_sound";
+    let (Some(judge), Some(browser)) = (Judge::new(TEST), Browser::start(TEST)) else { return };
+    let cluster = Cluster::embedded(&["--no-controllers"]);
+    bookinfo::build(&cluster);
+    cluster.run(&["enable", "--exclude=kube-system,istio-system,legacy"]);
+    bookinfo::tell(&cluster, "Running", "Serving", json!({}));
+    let served = Served::start(&cluster, &[]);
+    served.admit(&browser);
+    browser.until("the page says that it runs", "document.body.dataset.state === 'running'");
+    let proposed =
+        "/plan?base=1&was-mode=CNI&was-exclude=kube-system,istio-system,legacy&mode=CNI&exclude=payments";
+    let pages = [
+        "/",
+        proposed,
+        "/workloads",
+        "/workloads?by=owes",
+        "/pods/bookinfo/productpage-v1-5f7c8b9d4-x2k9q",
+        "/nodes",
+        "/node/worker-2",
+        "/history",
+    ];
+    let show = |page: &str, lang: &str| {
+        served.go(&browser, &format!("/look?lang={lang}&back={}", page.replace('&', "%26")));
+    };
+    for page in pages {
+        show(page, "en");
+        judge.looks(&browser, page);
+        // What is another in another language is its words: whether they fit.
+        show(page, "zh");
+        judge.fits(&browser, page);
+    }
+    what_is_wrong_is_seen(&browser, &judge);
+}
+
+fn what_is_wrong_is_seen(browser: &Browser, judge: &Judge) {
+    browser.run(
+        "document.getElementById('main').append(document.createElement('img'));
+         const script = document.createElement('script');
+         script.textContent = 'alert(1)';
+         document.body.append(script);",
+        json!([]),
+    );
+    let found = judge.found(browser);
+    assert!(found.iter().any(|one| one.contains("image-alt")), "{found:?}");
+    let complaints = browser.complaints();
+    assert!(complaints.iter().any(|one| one.contains("Content Security Policy")), "{complaints:?}");
+    nothing_failed(browser, "what was told once is not told again");
+}

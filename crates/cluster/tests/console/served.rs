@@ -1,0 +1,52 @@
+//! A running console, and a browser that it let in.
+
+use crate::cluster::Cluster;
+use crate::program::command;
+use crate::sound::WIDE;
+use millrace_rig::browser::Browser;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+/// `millrace console` of a cluster; ended when dropped.
+pub(crate) struct Served {
+    child: Child,
+    /// Where it is: `http://127.0.0.1:PORT`.
+    pub(crate) home: String,
+    /// The address that lets in, as it was printed.
+    pub(crate) entrance: String,
+}
+
+impl Served {
+    /// Starts one with more flags.
+    pub(crate) fn start(cluster: &Cluster, flags: &[&str]) -> Served {
+        let mut command = command(&[&["console"], flags].concat());
+        command.env("KUBECONFIG", cluster.kubeconfig()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("millrace runs");
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+        out.read_line(&mut line).expect("it says where it is");
+        let entrance = line.trim().to_owned();
+        let (home, _) = entrance.split_once("/login?").expect("an address and a token");
+        Served { child, home: home.to_owned(), entrance }
+    }
+
+    /// Lets a browser in, as whoever follows the printed address gets in.
+    pub(crate) fn admit(&self, browser: &Browser) {
+        browser.go(&self.entrance);
+        browser.look(WIDE.0, WIDE.1, false);
+        browser.until("it is let in", "document.body.dataset.state && location.pathname === '/'");
+    }
+
+    /// Goes to a page of it.
+    pub(crate) fn go(&self, browser: &Browser, path: &str) {
+        browser.go(&format!("{}{path}", self.home));
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It keeps nothing that an end could spoil.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -4,11 +4,14 @@
 //! very code of `enable`, `disable`, `exclude` and `rollback`. It keeps nothing and writes no file.
 
 mod act;
+mod answer;
 mod assets;
 mod door;
 mod facts;
 mod feed;
 mod frame;
+mod gate;
+mod limits;
 mod lists;
 mod namespaces;
 mod node;
@@ -18,9 +21,12 @@ mod pod;
 mod proposal;
 mod read;
 mod routes;
+mod secret;
+mod sessions;
 mod state;
 #[cfg(test)]
 mod tests;
+mod visitor;
 mod words;
 
 use crate::args::console::Console;
@@ -30,8 +36,8 @@ use crate::cli::connect::{Connection, block_on};
 use crate::{http, telemetry};
 use anyhow::{Context, Result, bail};
 use door::Door;
+use gate::{Entry, Site};
 use read::Reader;
-use routes::Site;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,13 +72,14 @@ async fn live(args: &Console, connection: Connection, out: &mut dyn Write) -> Re
     }
     let listener = http::bind("--listen", args.listen)?;
     let address = listener.local_addr().context("ask for the address that is listened on")?;
-    let door = Door::new(address)?;
+    let token = secret::secret()?;
     let (seen, follow) = feed::follow(connection.clone(), stop.clone());
     let lang = Lang::of(args.lang, Lang::locale().as_deref());
-    let reader = Reader::new(connection, args.home.namespace.clone(), args.read_only, seen);
-    writeln!(out, "http://{address}/login?token={}", door.token())?;
+    let reader = Arc::new(Reader::new(connection, args.home.namespace.clone(), args.read_only, seen));
+    writeln!(out, "http://{address}/login?token={token}")?;
     out.flush()?;
-    let site = Arc::new(Site { door, reader, lang, stop: stop.clone() });
+    let site = Site::new(Door::at(address), Entry::Printed { token, reader }, lang, stop.clone());
+    let site = Arc::new(site);
     tokio::join!(http::serve(listener, routes::router(site), GRANTS, stop), follow);
     Ok(())
 }

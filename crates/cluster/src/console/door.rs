@@ -1,35 +1,35 @@
-//! Who gets in: the address that is asked for, the page that asks, and who holds a session.
+//! What is looked at before anything else: by which name it is asked for, by which page, and under which name its cookie is kept. PURE.
 //!
-//! Another user of this machine can connect to loopback, and any page in a browser can make it ask loopback. So: known hosts alone
-//! (DNS rebinding), our own origin alone for whatever changes something, and a session that only whoever was told the printed
-//! token can have. It keeps sessions in memory, few, and for a day's work.
+//! Another user of a machine can connect to its loopback, and any page in a browser can make it ask there. So: known hosts alone
+//! (DNS rebinding: the name is the attacker's, whatever address it leads to), and our own origin alone for whatever changes
+//! something. Who is in a session is not decided here.
 
-use anyhow::{Context, Result};
 use axum::http::header::{COOKIE, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method};
-use rustix::rand::{GetRandomFlags, getrandom};
-use std::fmt::Write;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How long a session lasts.
-pub(crate) const LASTS: Duration = Duration::from_secs(12 * 3600);
-/// The most sessions at once (M10); the oldest goes first.
-const MOST: usize = 16;
+use std::time::Duration;
 
 /// The door.
+#[derive(Clone, Debug)]
 pub(crate) struct Door {
-    hosts: [String; 2],
-    cookie: String,
-    token: String,
-    sessions: Mutex<Vec<Session>>,
+    hosts: Hosts,
+    scheme: Scheme,
 }
 
-struct Session {
-    id: String,
-    csrf: String,
-    since: Instant,
+#[derive(Clone, Debug)]
+enum Hosts {
+    Named(Vec<String>),
+    /// This machine's own names, under any port.
+    Forwarded,
+}
+
+/// How browsers come here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// Without TLS, on loopback alone.
+    Http,
+    /// With TLS, here or in front.
+    Https,
 }
 
 /// Why somebody does not get in.
@@ -57,65 +57,67 @@ impl Refusal {
 }
 
 impl Door {
-    /// A door of the server at `address`.
-    pub(crate) fn new(address: SocketAddr) -> Result<Door> {
-        let port = address.port();
-        Ok(Door {
-            hosts: [address.to_string(), format!("localhost:{port}")],
-            // Browsers keep cookies by name and host, whatever the port: two consoles are told apart by it.
-            cookie: format!("millrace-{port}"),
-            token: secret()?,
-            sessions: Mutex::default(),
-        })
-    }
-
-    /// What lets its holder in, while this process lives.
-    pub(crate) fn token(&self) -> &str {
-        &self.token
+    /// A door of the server at `address`, on this machine.
+    pub(crate) fn at(address: SocketAddr) -> Door {
+        let hosts = Hosts::Named(vec![address.to_string(), format!("localhost:{}", address.port())]);
+        Door { hosts, scheme: Scheme::Http }
     }
 
     /// Whether a request may be looked at: it is for us, and what may change something is from a page of ours.
     pub(crate) fn admits(&self, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let host =
-            text(HOST).filter(|host| self.hosts.iter().any(|ours| ours == host)).ok_or(Refusal::Host)?;
+        let host = text(HOST).filter(|host| self.hosts.know(host)).ok_or(Refusal::Host)?;
         if matches!(*method, Method::GET | Method::HEAD) {
             return Ok(());
         }
         // Every browser of today names the origin of what is posted, and says whether it is the same site.
         let same = headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin");
-        match text(ORIGIN).and_then(|origin| origin.strip_prefix("http://")) {
-            Some(origin) if origin == host && same => Ok(()),
+        match text(ORIGIN).and_then(|origin| origin.strip_prefix(self.scheme.prefix())) {
+            Some(origin) if origin.eq_ignore_ascii_case(host) && same => Ok(()),
             _ => Err(Refusal::Origin),
         }
     }
 
-    /// Lets the holder of the token in: the cookie to set.
-    pub(crate) fn enter(&self, token: &str, now: Instant) -> Result<Option<String>> {
-        if !is_same(token, &self.token) {
-            return Ok(None);
-        }
-        let session = Session { id: secret()?, csrf: secret()?, since: now };
-        let cookie = format!(
-            "{}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}",
-            self.cookie,
-            session.id,
-            LASTS.as_secs()
-        );
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.len() == MOST {
-            sessions.remove(0);
-        }
-        sessions.push(session);
-        Ok(Some(cookie))
+    /// The value of a session's cookie.
+    pub(crate) fn shown<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        cookie(headers, &self.cookie_name(headers))
     }
 
-    /// What proves forms of whoever asks; nothing of somebody who is not known, or not any more.
-    pub(crate) fn known(&self, headers: &HeaderMap, now: Instant) -> Option<String> {
-        let id = cookie(headers, &self.cookie)?;
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.retain(|session| now.duration_since(session.since) < LASTS);
-        sessions.iter().find(|session| is_same(&session.id, id)).map(|session| session.csrf.clone())
+    /// The cookie that keeps a session; one that is over has no value.
+    pub(crate) fn set(&self, headers: &HeaderMap, id: &str, lasts: Duration) -> String {
+        let name = self.cookie_name(headers);
+        let secure = if self.scheme == Scheme::Https { "; Secure" } else { "" };
+        format!("{name}={id}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}{secure}", lasts.as_secs())
+    }
+
+    /// Browsers keep cookies by name and host, whatever the port: two consoles on one machine are told apart by it.
+    fn cookie_name(&self, headers: &HeaderMap) -> String {
+        if self.scheme == Scheme::Https {
+            return "__Host-millrace".to_owned();
+        }
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        format!("millrace-{}", host.rsplit(':').next().unwrap_or_default())
+    }
+}
+
+impl Hosts {
+    fn know(&self, host: &str) -> bool {
+        match self {
+            Hosts::Named(names) => names.iter().any(|ours| ours.eq_ignore_ascii_case(host)),
+            Hosts::Forwarded => host.rsplit_once(':').is_some_and(|(name, port)| {
+                let is_own = ["127.0.0.1", "[::1]", "localhost"].contains(&name);
+                is_own && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+            }),
+        }
+    }
+}
+
+impl Scheme {
+    fn prefix(self) -> &'static str {
+        match self {
+            Scheme::Http => "http://",
+            Scheme::Https => "https://",
+        }
     }
 }
 
@@ -126,24 +128,6 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
-/// Whether two secrets are the same, in a time that tells nothing of where they differ.
-pub(crate) fn is_same(one: &str, other: &str) -> bool {
-    let differing = one.bytes().zip(other.bytes()).fold(0, |sum, (one, other)| sum | (one ^ other));
-    one.len() == other.len() && differing == 0
-}
-
-/// 256 bits that nobody guesses.
-fn secret() -> Result<String> {
-    let mut bytes = [0_u8; 32];
-    let count =
-        getrandom(&mut bytes[..], GetRandomFlags::empty()).context("ask the kernel for randomness")?;
-    anyhow::ensure!(count == bytes.len(), "ask the kernel for randomness: it gave {count} bytes of 32");
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,12 +136,14 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
+    fn check(door: &Door, method: Method, pairs: &[(&'static str, &str)], expected: Result<(), Refusal>) {
+        assert_eq!(door.admits(&method, &headers(pairs)), expected, "{method} {pairs:?}");
+    }
+
     #[test]
     fn strangers_stay_outside() {
-        let door = Door::new("127.0.0.1:8080".parse().unwrap()).unwrap();
-        let check = |method: Method, pairs: &[(&'static str, &str)], expected: Result<(), Refusal>| {
-            assert_eq!(door.admits(&method, &headers(pairs)), expected, "{method} {pairs:?}");
-        };
+        let door = Door::at("127.0.0.1:8080".parse().unwrap());
+        let check = |method, pairs: &[(&'static str, &str)], expected| check(&door, method, pairs, expected);
         let (host, own) = (("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080"));
         check(Method::GET, &[host], Ok(()));
         check(Method::GET, &[("host", "localhost:8080")], Ok(()));
@@ -178,24 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn only_who_holds_the_token_is_known_and_not_for_ever() {
-        let door = Door::new("127.0.0.1:8080".parse().unwrap()).unwrap();
-        let now = Instant::now();
-        assert_eq!(door.enter("", now).unwrap(), None);
-        assert_eq!(door.enter(&"0".repeat(64), now).unwrap(), None);
-        let set = door.enter(door.token(), now).unwrap().unwrap();
-        assert!(set.contains("; HttpOnly; SameSite=Strict; "), "{set}");
-        let pair = set.split(';').next().unwrap();
-        let holder = headers(&[("cookie", &format!("other=1; {pair}"))]);
-        let csrf = door.known(&holder, now).unwrap();
-        assert_eq!(door.known(&holder, now + LASTS), None);
-        assert_eq!(door.known(&headers(&[("cookie", "millrace-8080=0")]), now), None);
-        assert!(!pair.contains(&csrf) && csrf.len() == 64);
-        let again = door.enter(door.token(), now).unwrap().unwrap();
-        for _ in 0..MOST {
-            door.enter(door.token(), now).unwrap().unwrap();
-        }
-        let oldest = headers(&[("cookie", again.split(';').next().unwrap())]);
-        assert_eq!(door.known(&oldest, now), None, "few sessions are kept");
+    fn a_cookie_is_kept_from_scripts_and_other_sites() {
+        let door = Door::at("127.0.0.1:8080".parse().unwrap());
+        let asked = headers(&[("host", "127.0.0.1:8080"), ("cookie", "other=1; millrace-8080=ID")]);
+        let set = door.set(&asked, "ID", Duration::from_secs(60));
+        assert_eq!(set, "millrace-8080=ID; HttpOnly; SameSite=Strict; Path=/; Max-Age=60");
+        assert_eq!(door.shown(&asked), Some("ID"));
+        assert_eq!(door.shown(&headers(&[("host", "127.0.0.1:8080"), ("cookie", "millrace-80=ID")])), None);
     }
 }

@@ -13,7 +13,7 @@ use kube::runtime::watcher::{self, watch_object};
 use serde_json::Value;
 use std::convert::Infallible;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -87,10 +87,10 @@ fn means(connection: &Connection, error: &watcher::Error) -> Error {
     }
 }
 
-/// What one browser is told: a word that changes with what is seen.
+/// What one browser is told: a word that changes with what is seen. Its place is given back when it ends.
 pub(crate) fn events(
     seen: watch::Receiver<Seen>,
-    place: OwnedSemaphorePermit,
+    place: impl Send + 'static,
     stop: CancellationToken,
 ) -> Body {
     let end = Instant::now() + LASTS;
@@ -117,7 +117,7 @@ pub(crate) fn events(
 }
 
 /// The stream holds its place until it ends.
-fn held<T>(told: impl Stream<Item = T>, place: OwnedSemaphorePermit) -> impl Stream<Item = T> {
+fn held<T>(told: impl Stream<Item = T>, place: impl Send) -> impl Stream<Item = T> {
     told.map(move |one| {
         let _ = &place;
         one

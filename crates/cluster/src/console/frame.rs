@@ -5,7 +5,7 @@ use crate::args::output::{Lang, Mark};
 use askama::Template;
 
 /// Around every page. It holds a secret, so nothing prints it whole.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Frame {
     /// The language.
     pub(crate) lang: Lang,
@@ -17,6 +17,8 @@ pub(crate) struct Frame {
     pub(crate) here: String,
     /// The API server's address, for people.
     pub(crate) server: String,
+    /// Who is in the session, where it has a name.
+    pub(crate) who: String,
 }
 
 /// Colours.

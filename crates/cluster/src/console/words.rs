@@ -44,6 +44,8 @@ words! {
     next "Next" "下一步";
     same_command "The same from a terminal" "命令行的等价操作";
     state "State" "状态";
+    logged_in_as "Logged in as" "当前用户";
+    log_out "Log out" "退出登录";
 
     who_redirects "Who redirects the mesh's pods" "由谁重定向网格的 Pod";
     mode_cni "Mesh CNI: the node's chain, from outside the pod" "网格 CNI:由节点的 CNI 链在 Pod 之外完成";
@@ -201,6 +203,8 @@ words! {
     m_chain "Somebody else writes a node's CNI chain." "有他人在改写节点的 CNI 链。";
     s_session "Session expired" "会话已过期";
     m_session "Open the address that `millrace console` printed when it started; it lets you in again." "请打开 `millrace console` 启动时打印的地址,即可重新进入。";
+    s_later "Too much at once" "请求过多";
+    m_later "More was asked for than is granted; try again in" "请求超出限额;请在此时间后重试:";
     stream_cut "The live connection is cut; trying again. What is shown may be old." "实时连接已断开,正在重试。所示内容可能已过时。";
     reload "Reload" "重新加载";
     refused_title "Refused" "已拒绝";

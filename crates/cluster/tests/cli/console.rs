@@ -338,6 +338,31 @@ fn a_cluster_that_is_lost_is_shown_as_it_was() {
 }
 
 #[test]
+fn who_leaves_is_out_and_who_guesses_waits() {
+    let cluster = Cluster::embedded(&["--no-controllers"]);
+    let console = Console::start(&cluster.kubeconfig(), &[]);
+    let csrf = csrf_of(&cluster, &console);
+    let guess = || console.ask("GET", "/login?token=0", &[("Cookie", "none=1")], "");
+    let statuses: Vec<u16> = (0..6).map(|_| guess().status).collect();
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 429]);
+    let told = guess();
+    assert!(
+        told.head.contains("retry-after: ") && attribute(&told.body, "data-state") == "later",
+        "{}",
+        told.body
+    );
+    assert_eq!(
+        console.get(&format!("/login?token={}", console.token)).status,
+        200,
+        "nobody is locked out by others"
+    );
+    assert_eq!(console.post("/logout", "csrf=0").status, 403);
+    let left = console.post("/logout", &format!("csrf={csrf}"));
+    assert!(left.status == 303 && left.head.contains("Max-Age=0"), "{}", left.head);
+    assert_eq!(console.get("/").status, 401);
+}
+
+#[test]
 fn it_is_for_this_machine_alone() {
     let cluster = Cluster::embedded(&["--no-controllers"]);
     let said = cluster.run(&["console", "--listen", "0.0.0.0:0"]);

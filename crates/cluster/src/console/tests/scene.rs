@@ -28,7 +28,7 @@ fn now() -> Timestamp {
 
 pub(super) fn frame(lang: Lang) -> Frame {
     let (here, server) = ("/".to_owned(), "https://10.0.0.1:6443".to_owned());
-    Frame { lang, theme: Theme::Auto, csrf: "CSRF".to_owned(), here, server }
+    Frame { lang, theme: Theme::Auto, csrf: "CSRF".to_owned(), here, server, ..Frame::default() }
 }
 
 /// A cluster whose controller says this.

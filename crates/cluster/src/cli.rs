@@ -13,7 +13,9 @@ pub(crate) mod findings;
 mod form;
 #[cfg(test)]
 mod golden;
+pub(crate) mod happened;
 pub(crate) mod inject;
+pub(crate) mod leader;
 mod live;
 pub(crate) mod manual;
 pub(crate) mod migrate;

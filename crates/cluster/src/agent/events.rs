@@ -6,6 +6,7 @@ mod chain;
 
 pub(crate) use chain::tell_chain;
 
+use crate::api::ours::AGENTS_EVENTS;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -77,8 +78,6 @@ pub(crate) async fn write(
     events.create(&PostParams::default(), &event).await.map(drop)
 }
 
-/// Who writes events.
-const COMPONENT: &str = "millrace-agent";
 /// The longest text of an event that an API server takes (core/v1 validation, `NoteLengthLimit`).
 const LONGEST_TEXT: usize = 1024;
 /// Where events about what has no namespace are (core/v1 validation).
@@ -111,9 +110,9 @@ fn event(about: &About, note: &Note, times: Times, node: &str) -> Event {
         // No eventTime, as in the kubelet's: with one, Kubernetes 1.20 wants events about nodes in another namespace.
         first_timestamp: Some(Time(first)),
         last_timestamp: Some(Time(last)),
-        reporting_component: Some(COMPONENT.to_owned()),
+        reporting_component: Some(AGENTS_EVENTS.to_owned()),
         reporting_instance: Some(node.to_owned()),
-        source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: Some(node.to_owned()) }),
+        source: Some(EventSource { component: Some(AGENTS_EVENTS.to_owned()), host: Some(node.to_owned()) }),
         ..Event::default()
     }
 }

@@ -2,7 +2,7 @@
 
 mod view;
 
-pub(crate) use view::{mark, serves};
+pub(crate) use view::{mark, marked, serves};
 
 use super::connect::{Connection, Error, MOST_NODES, block_on};
 use super::{Outcome, form};

@@ -3,12 +3,16 @@
 use super::proposal::{Base, Proposal, Refusal};
 use crate::api::mesh::{MeshCNI, Mode};
 use crate::api::node::MeshCNINode;
+use crate::cli::connect::Error;
 use crate::cli::findings::Category;
+use crate::cli::happened::Happened;
+use crate::cli::leader::Lease;
 use crate::cli::plan::Plan;
 use crate::cli::revisions::Revision;
 use crate::mechanism::Mechanism;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// What was read of a cluster.
 #[derive(Clone, Debug, Default)]
@@ -24,9 +28,11 @@ pub(crate) struct Facts {
     /// Why the watch of it is cut, and whether it ever stood.
     pub(crate) cut: Option<String>,
     /// Namespaces by name.
-    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) namespaces: Arc<[Namespace]>,
     /// Pods of the mesh by namespace and name.
-    pub(crate) pods: Vec<PodRow>,
+    pub(crate) pods: Arc<[PodRow]>,
+    /// How a change gets on.
+    pub(crate) progress: Progress,
     /// What could not be read, each with its reason.
     pub(crate) unread: Vec<String>,
     /// What is in the way of switching on; only where it is off.
@@ -46,6 +52,47 @@ pub(crate) struct Namespace {
     pub(crate) name: String,
     /// What its labels say of injection, as they say it.
     pub(crate) injection: String,
+}
+
+/// What was listed for all who look, and why it was not.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed<T> {
+    /// The rows.
+    pub(crate) rows: Arc<[T]>,
+    /// Why there are none.
+    pub(crate) unread: Option<Error>,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Listed<T> {
+        Listed { rows: Arc::from([]), unread: None }
+    }
+}
+
+/// How a change gets on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    /// What nodes report, by name.
+    pub(crate) nodes: Listed<NodeRow>,
+    /// What happened to the MeshCNI, to nodes and to their pods: the last few, the latest first.
+    pub(crate) events: Listed<Happened>,
+    /// Who leads the controllers; nothing where it could not be read.
+    pub(crate) lease: Option<Lease>,
+}
+
+/// A node that reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeRow {
+    /// Its name.
+    pub(crate) name: Box<str>,
+    /// Whether it serves.
+    pub(crate) serves: bool,
+    /// When it said so.
+    pub(crate) reported: Option<Timestamp>,
+    /// Whether somebody keeps undoing its chain.
+    pub(crate) contested: bool,
+    /// Its pods that are redirected otherwise than planned.
+    pub(crate) drifted: u32,
 }
 
 /// A pod of the mesh.

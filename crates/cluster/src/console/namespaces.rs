@@ -67,7 +67,7 @@ impl Pods {
 /// Makes it: what is excluded first, then by name.
 pub(crate) fn picker(facts: &Facts, excluded: &[String], search: &str) -> Picker {
     let mut pods: BTreeMap<&str, Pods> = BTreeMap::new();
-    for pod in &facts.pods {
+    for pod in &*facts.pods {
         pods.entry(&pod.namespace).or_default().count(pod);
     }
     let there: BTreeMap<&str, &str> =

@@ -2,6 +2,7 @@
 
 use super::facts::{Draft, Facts, Rights};
 use super::frame::{Frame, Sign, path, query};
+use super::grid::Grid;
 use super::namespaces::{self, Picker};
 use super::pending::{Impact, Pending};
 use super::proposal::{Base, mode_name};
@@ -9,8 +10,10 @@ use super::state::{self, Notice, State};
 use crate::api::condition::Condition;
 use crate::api::mesh::Mode;
 use crate::api::status::{FailingNode, MeshCNIStatus, Operation};
+use crate::args::output::Mark;
 use crate::cli::ago::ago;
 use crate::cli::findings::Category;
+use crate::cli::happened::Happened;
 use crate::cli::status::judged;
 use crate::codes::Code;
 use askama::Template;
@@ -26,6 +29,7 @@ pub(crate) struct Page<'a> {
     state: State,
     notices: Vec<Notice>,
     status: MeshCNIStatus,
+    grid: Grid,
     picker: Picker,
     pending: Option<Pending<'a>>,
     base: Base,
@@ -46,6 +50,7 @@ impl<'a> Page<'a> {
             state: state::states(facts)[0],
             notices: state::notices(facts, frame.lang),
             status: state::status(facts),
+            grid: Grid::of(facts, frame.lang),
             picker: namespaces::picker(facts, &shown.excluded, search),
             pending: Pending::of(facts, draft, frame.lang),
             frame,
@@ -105,6 +110,18 @@ impl<'a> Page<'a> {
 
     fn means(&self, code: &str) -> &'static str {
         Code::from_id(code).map_or("", |code| code.text(self.frame.lang).next.as_str())
+    }
+
+    /// What happened, each with its sign and its age.
+    fn events(&self) -> impl Iterator<Item = (Sign, String, &Happened)> {
+        self.facts.progress.events.rows.iter().map(|event| {
+            let mark = if event.kind == "Warning" { Mark::Odd } else { Mark::Good };
+            (Sign(mark), event.last.map(|at| ago(at, self.facts.now)).unwrap_or_default(), event)
+        })
+    }
+
+    fn events_unread(&self) -> Option<String> {
+        self.facts.progress.events.unread.as_ref().map(|error| error.say(self.frame.lang))
     }
 
     fn owing(&self) -> String {

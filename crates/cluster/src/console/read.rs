@@ -3,9 +3,11 @@
 //! The MeshCNI is what the one watch saw last. Namespaces and pods are looked through once for all who look at the same time, and
 //! few bytes are kept of each pod. It writes nothing.
 
-use super::facts::{Facts, Namespace, Past, PodRow, Reports, Rights};
+use super::facts::{Facts, Namespace, Past, PodRow, Progress, Reports, Rights};
 use super::feed::Seen;
 use super::lists::injection;
+use super::paced::Paced;
+use super::progress;
 use crate::api::mesh::{MeshCNI, Mode};
 use crate::api::node::MeshCNINode;
 use crate::args::cluster::Scope;
@@ -23,6 +25,7 @@ use kube::Resource;
 use kube::api::ListParams;
 use kube::core::ApiResource;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
@@ -31,11 +34,6 @@ use tokio::time::{Instant, timeout};
 const MOST_NAMESPACES: usize = 20_000;
 /// How long the first page waits for the first look at the MeshCNI.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
-/// For how long a look through all pods is good if nothing happened meanwhile.
-const FRESH: Duration = Duration::from_secs(10);
-/// For how many times as long as a look took it is good whatever happened: during a change, many who look at many pods take a
-/// tenth of the time of whoever answers, and no more.
-const ENOUGH: u32 = 10;
 /// For how long what is in the way of switching on is taken to stay.
 const PREFLIGHT: Duration = Duration::from_secs(60);
 
@@ -47,31 +45,16 @@ pub(crate) struct Reader {
     read_only: bool,
     /// What the watch saw.
     pub(crate) seen: watch::Receiver<Seen>,
-    survey: Mutex<Option<Looked>>,
+    survey: Paced<Survey>,
+    progress: Paced<Progress>,
     preflight: Mutex<Option<(Instant, Lang, Vec<Category>)>>,
-}
-
-/// A look through all pods.
-struct Looked {
-    at: Instant,
-    took: Duration,
-    /// The resource version of the MeshCNI then.
-    version: String,
-    found: Survey,
-}
-
-impl Looked {
-    fn is_good(&self, version: &str) -> bool {
-        let age = self.at.elapsed();
-        age < self.took * ENOUGH || age < FRESH && self.version == version
-    }
 }
 
 /// Namespaces and pods.
 #[derive(Clone, Debug, Default)]
 struct Survey {
-    namespaces: Vec<Namespace>,
-    pods: Vec<PodRow>,
+    namespaces: Arc<[Namespace]>,
+    pods: Arc<[PodRow]>,
     unread: Vec<Error>,
 }
 
@@ -83,7 +66,8 @@ impl Reader {
         read_only: bool,
         seen: watch::Receiver<Seen>,
     ) -> Reader {
-        Reader { connection, home, read_only, seen, survey: Mutex::default(), preflight: Mutex::default() }
+        let (survey, progress) = (Paced::default(), Paced::default());
+        Reader { connection, home, read_only, seen, survey, progress, preflight: Mutex::default() }
     }
 
     /// All that the main pages are made of.
@@ -92,7 +76,9 @@ impl Reader {
         if !facts.looked {
             return facts;
         }
-        let survey = self.survey(&facts.live).await;
+        let version = facts.live["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        let survey = self.survey.get(version, look(&self.connection, &facts.live)).await;
+        facts.progress = self.progress.get(version, progress::look(&self.connection, &self.home)).await;
         facts.unread.extend(survey.unread.iter().map(|error| error.say(lang)));
         (facts.namespaces, facts.pods) = (survey.namespaces, survey.pods);
         if facts.mesh.as_ref().is_none_or(|mesh| mesh.spec.mode != Mode::Cni) {
@@ -183,20 +169,6 @@ impl Reader {
         Ok((pod, Under::of(&live["spec"])?))
     }
 
-    async fn survey(&self, live: &Value) -> Survey {
-        let version = live["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-        // Whoever comes while it is looked waits, and is told the same.
-        let mut last = self.survey.lock().await;
-        if let Some(looked) = last.as_ref().filter(|looked| looked.is_good(version)) {
-            return looked.found.clone();
-        }
-        let start = Instant::now();
-        let found = look(&self.connection, live).await;
-        let (at, version) = (Instant::now(), version.to_owned());
-        *last = Some(Looked { at, took: at - start, version, found: found.clone() });
-        found
-    }
-
     async fn preflight(&self, lang: Lang) -> Vec<Category> {
         let mut last = self.preflight.lock().await;
         if let Some((at, of, found)) = &*last
@@ -225,8 +197,7 @@ pub(crate) fn generation(live: &Value) -> i64 {
 
 /// Looks through namespaces and pods.
 async fn look(connection: &Connection, live: &Value) -> Survey {
-    let mut survey = Survey::default();
-    let namespaces = &mut survey.namespaces;
+    let (mut namespaces, mut pods, mut unread) = (Vec::new(), Vec::new(), Vec::new());
     let mut keep = |object: &Value| {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         namespaces.push(Namespace { name, injection: injection(object) });
@@ -234,16 +205,15 @@ async fn look(connection: &Connection, live: &Value) -> Survey {
     let api = connection.all::<ApiNamespace>();
     let read =
         connection.each("list namespaces", &api, ListParams::default(), MOST_NAMESPACES, &mut keep).await;
-    survey.unread.extend(read.err());
+    unread.extend(read.err());
     let under = Under::of(&live["spec"]).unwrap_or_default();
-    let rows = &mut survey.pods;
-    let mut keep = |pod: &Value| rows.extend(row(pod, &under));
+    let mut keep = |pod: &Value| pods.extend(row(pod, &under));
     let everywhere = Scope { namespace: None, all_namespaces: true };
     let read = plan::pods(connection, &everywhere, &mut keep).await;
-    survey.unread.extend(read.err());
-    survey.namespaces.sort_by(|one, other| one.name.cmp(&other.name));
-    survey.pods.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
-    survey
+    unread.extend(read.err());
+    namespaces.sort_by(|one, other| one.name.cmp(&other.name));
+    pods.sort_by(|one: &PodRow, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
+    Survey { namespaces: namespaces.into(), pods: pods.into(), unread }
 }
 
 fn row(pod: &Value, under: &Under) -> Option<PodRow> {

@@ -92,6 +92,15 @@ words! {
 
     progress "Progress" "进度";
     serve "serve" "在服务";
+    all_nodes "All nodes" "所有节点";
+    unheard "more should serve, and have not reported" "个节点应在服务但尚未上报";
+    grid_unread "Reports of nodes cannot be read" "无法读取节点的上报";
+    events "Events" "事件";
+    events_unread "Events cannot be read" "无法读取事件";
+    object "Object" "对象";
+    times "Times" "次数";
+    live "live" "实时";
+    stale "stale" "已过时";
     updated "updated" "已更新";
     failed "failed" "失败";
     absent "absent" "离线";

@@ -2,6 +2,7 @@
 
 use crate::api::mesh::MeshCNI;
 use crate::api::node::MeshCNINodeStatus;
+use crate::cli::leader::Lease;
 use crate::controller::observed::Observed;
 use crate::controller::preconditions;
 use k8s_openapi::jiff::Timestamp;
@@ -62,17 +63,6 @@ pub(super) struct Controller {
     pub(super) ready: bool,
     /// The tag of its image.
     pub(super) version: String,
-}
-
-/// Who holds the Lease.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Lease {
-    /// Who; empty if nobody does, or there is none.
-    pub(super) holder: String,
-    /// When it was last renewed.
-    pub(super) renewed: Option<Timestamp>,
-    /// For how many seconds a claim lasts.
-    pub(super) lasts: i64,
 }
 
 /// What has pods admitted by us.

@@ -6,20 +6,20 @@ mod probe;
 mod rights;
 mod webhook;
 
-use super::facts::{Controller, Definition, Facts, INSTALLING, Lease, RIGHTS};
+use super::facts::{Controller, Definition, Facts, INSTALLING, RIGHTS};
 use crate::api::mesh::MeshCNI;
 use crate::api::node::MeshCNINode;
 use crate::api::ours::CONTROLLERS;
 use crate::cli::change;
 use crate::cli::connect::{Connection, Error};
+use crate::cli::leader::{self, Lease};
 use crate::cli::reader::Reader;
 use crate::cli::wait::Line;
 use crate::controller::observed::{self, Observed};
 use crate::controller::preconditions::tag;
-use crate::controller::{lease, survey, workloads, world};
+use crate::controller::{survey, workloads, world};
 use crate::print::crd;
 use crate::print::words::{WEBHOOK, selector};
-use k8s_openapi::api::coordination::v1::Lease as ApiLease;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::jiff::Timestamp;
@@ -119,15 +119,7 @@ impl Reader<'_> {
     }
 
     async fn lease(&self) -> Option<Lease> {
-        let api: Api<ApiLease> = Api::namespaced(self.connection.client.clone(), self.home);
-        let act = format!("read Lease {}/{}", self.home, lease::NAME);
-        let read = self.connection.ask(&act, api.get_opt(lease::NAME)).await;
-        let spec = self.noted(read)?.and_then(|lease| lease.spec).unwrap_or_default();
-        Some(Lease {
-            holder: spec.holder_identity.unwrap_or_default(),
-            renewed: spec.renew_time.map(|time| time.0),
-            lasts: spec.lease_duration_seconds.unwrap_or_default().into(),
-        })
+        Some(self.noted(leader::read(self.connection, self.home).await)?.unwrap_or_default())
     }
 
     fn service(&self) -> String {

@@ -86,8 +86,13 @@ fn row(node: &MeshCNINode, wide: bool, now: Timestamp, style: Style) -> Vec<Stri
 
 /// How a node is: one that serves and is not heard of for long is odd.
 pub(crate) fn mark(status: &MeshCNINodeStatus, now: Timestamp) -> Mark {
-    let old = status.reported_at.as_ref().is_none_or(|at| now.duration_since(at.0).as_secs() > OLD);
-    match (status.serving, old) {
+    marked(status.serving, status.reported_at.as_ref().map(|at| at.0), now)
+}
+
+/// The same of a node of which no more is kept than whether it serves and when it said so.
+pub(crate) fn marked(serves: bool, reported: Option<Timestamp>, now: Timestamp) -> Mark {
+    let old = reported.is_none_or(|at| now.duration_since(at).as_secs() > OLD);
+    match (serves, old) {
         (true, false) => Mark::Good,
         (true, true) => Mark::Odd,
         (false, _) => Mark::Bad,

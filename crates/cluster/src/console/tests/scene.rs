@@ -6,10 +6,13 @@ use crate::api::ours::Release;
 use crate::args::output::{Lang, Mark};
 use crate::cli::explain::cluster::Under;
 use crate::cli::findings::{Category, Line};
+use crate::cli::happened::Happened;
 use crate::cli::plan::{Change, Plan};
 use crate::cli::revisions::Revision;
 use crate::codes::Code;
-use crate::console::facts::{Draft, Facts, Namespace, Past, PodRow, Reports, Rights};
+use crate::console::facts::{
+    Draft, Facts, Listed, Namespace, NodeRow, Past, PodRow, Progress, Reports, Rights,
+};
 use crate::console::frame::{Frame, Plain, Theme};
 use crate::console::lists::{Filter, History, Nodes, Workloads};
 use crate::console::node::Node;
@@ -54,11 +57,38 @@ fn nothing() -> Facts {
     Facts {
         server: "https://10.0.0.1:6443".into(),
         looked: true,
-        namespaces: vec![namespace("kube-system", ""), namespace("shop", "istio-injection=enabled")],
-        pods: vec![pod("web-1", Mechanism::Cni, false), pod("web-2", Mechanism::InitContainer, true)],
+        namespaces: [namespace("kube-system", ""), namespace("shop", "istio-injection=enabled")].into(),
+        pods: [pod("web-1", Mechanism::Cni, false), pod("web-2", Mechanism::InitContainer, true)].into(),
+        progress: progress(&["n1", "n2", "n3"], "ChainRepaired", "10-x.conflist was rewritten"),
         rights: Rights::Change,
         now: now(),
         ..Facts::default()
+    }
+}
+
+/// Nodes of these names, of which the last does not serve, and what happened to them.
+fn progress(names: &[&str], reason: &str, text: &str) -> Progress {
+    let node = |(at, name): (usize, &&str)| NodeRow {
+        name: (*name).into(),
+        serves: at + 1 < names.len().max(2),
+        reported: "2026-11-22T11:59:00Z".parse().ok(),
+        contested: false,
+        drifted: u32::try_from(at % 2).unwrap_or_default(),
+    };
+    let rows: Vec<NodeRow> = names.iter().enumerate().map(node).collect();
+    let event = Happened {
+        last: "2026-11-22T11:58:00Z".parse().ok(),
+        kind: "Warning".into(),
+        reason: reason.to_owned(),
+        about: format!("Node {}", names[0]),
+        count: 3,
+        by: "millrace-agent".into(),
+        text: text.to_owned(),
+    };
+    Progress {
+        nodes: Listed { rows: rows.into(), unread: None },
+        events: Listed { rows: [event].into(), unread: None },
+        lease: None,
     }
 }
 
@@ -274,8 +304,9 @@ pub(super) fn laden(text: &str) -> Facts {
     Facts {
         server: text.to_owned(),
         cut: Some(text.to_owned()),
-        namespaces: vec![Namespace { name: text.to_owned(), injection: text.to_owned() }],
-        pods: vec![pod],
+        namespaces: [Namespace { name: text.to_owned(), injection: text.to_owned() }].into(),
+        pods: [pod].into(),
+        progress: progress(&[text, "other"], text, text),
         unread: vec![text.to_owned()],
         held: vec![(format!(".spec.excludeNamespaces[\"{text}\"]"), text.to_owned())],
         ..facts(spec, status("Degraded", "Serving", more))

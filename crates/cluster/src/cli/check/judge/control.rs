@@ -6,6 +6,7 @@ use crate::api::condition::Condition;
 use crate::api::status::State;
 use crate::args::output::Mark;
 use crate::cli::check::facts::{Certificates, Controller, Probe, Registered};
+use crate::cli::leader::Absent;
 use crate::cli::status;
 use crate::codes::Code;
 use crate::controller::status::ROLLED_BACK;
@@ -14,8 +15,6 @@ use k8s_openapi::jiff::Timestamp;
 
 /// A serving certificate is good for 30 days and replaced when a third is left; with less than this nobody replaces it.
 const DUE: u64 = 8 * 86_400;
-/// How much clocks may differ before a Lease is called old, in seconds.
-const SLACK: i64 = 30;
 
 impl Words<'_> {
     pub(super) fn webhook(&self) -> Vec<Line> {
@@ -185,18 +184,17 @@ impl Words<'_> {
         let lang = self.lang;
         let lease = self.facts.lease.as_ref()?;
         let holder = &lease.holder;
-        if holder.is_empty() {
-            let text = say!(lang, "no controller holds the Lease", "没有控制器持有 Lease");
-            return Some(self.coded(Mark::Bad, Code::ControllerAbsent, text));
-        }
-        let age = lease.renewed.map(|renewed| self.facts.now.duration_since(renewed).as_secs());
-        Some(match age {
-            Some(age) if age <= lease.lasts + SLACK => Line::good(say!(
+        Some(match lease.absent(self.facts.now) {
+            None => Line::good(say!(
                 lang,
                 "{holder} leads, and renews its Lease",
                 "{holder} 为 leader,并按时续约"
             )),
-            _ => {
+            Some(Absent::Nobody) => {
+                let text = say!(lang, "no controller holds the Lease", "没有控制器持有 Lease");
+                self.coded(Mark::Bad, Code::ControllerAbsent, text)
+            }
+            Some(Absent::Silent(age)) => {
                 let age = age.map_or("?".to_owned(), |age| age.to_string());
                 let text = say!(
                     lang,

@@ -4,9 +4,10 @@ use super::*;
 use crate::api::node::MeshCNINode;
 use crate::args::output::Style;
 use crate::cli::check::facts::{
-    Certificates, Controller, Definition, INSTALLING, Lease, Probe, RIGHTS, Registered, Webhook,
+    Certificates, Controller, Definition, INSTALLING, Probe, RIGHTS, Registered, Webhook,
 };
 use crate::cli::findings;
+use crate::cli::leader::Lease;
 use crate::controller::observed;
 use crate::controller::preconditions::Set;
 use k8s_openapi::jiff::Timestamp;

@@ -274,6 +274,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::facts",
             "cluster::http",
             "cluster::mechanism",
+            "cluster::print::yaml",
             "cluster::telemetry",
         ],
     ),

@@ -3,8 +3,10 @@
 use super::check::Home;
 use super::cluster::Server;
 use super::output::Lang;
+use super::pod::STATE_DIR;
 use clap::Args as ClapArgs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Serve the console on this machine's loopback: the page with the switch, its plan, its progress, and the proof behind it.
 ///
@@ -22,6 +24,9 @@ pub(crate) struct Console {
     /// The language of pages until a browser chooses one; else that of the locale.
     #[arg(long, value_enum)]
     pub(crate) lang: Option<Lang>,
+    /// Where millrace-cni keeps its records: pods of this machine are looked into without anybody's help.
+    #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
     #[command(flatten)]
     pub(crate) home: Home,
     #[command(flatten)]

@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Afar<'a> {
     pub(super) connection: &'a Connection,
     pub(super) debug: &'a Debug,
-    /// Where records of this machine's attachments are.
-    pub(super) state_dir: &'a Path,
+    /// Where records of this machine's attachments are; nothing where this machine is not whoever asks'.
+    pub(super) state_dir: Option<&'a Path>,
     pub(super) lang: Lang,
 }
 
@@ -64,23 +64,24 @@ pub(super) struct Ran {
 
 /// Why a pod could not be reached: each way with its cause.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unreached {
-    pub(super) ways: Vec<String>,
+pub(crate) struct Unreached {
+    pub(crate) ways: Vec<String>,
     /// What the agent that cannot look remembers of it.
-    pub(super) known: Vec<String>,
+    pub(crate) known: Vec<String>,
 }
 
 impl Afar<'_> {
     /// Goes the first way that is open, in this order: this machine, the node's agent, a debug container.
     pub(super) async fn reach(&self, pod: &Value, errand: &Errand) -> Result<Reached, Unreached> {
         let mut missed = Unreached::default();
-        match here(pod, self.state_dir) {
-            Ok(opened) => {
+        match self.state_dir.map(|state_dir| here(pod, state_dir)) {
+            Some(Ok(opened)) => {
                 return Ok(Reached::Here {
                     way: self.say("on this node", "在本节点上").to_owned(), opened
                 });
             }
-            Err(why) => missed.ways.push(format!("{}: {why}", self.say("this machine", "本机"))),
+            Some(Err(why)) => missed.ways.push(format!("{}: {why}", self.say("this machine", "本机"))),
+            None => {}
         }
         let Some(container) = container_id(pod) else {
             missed.ways.push(self.say("no container of it runs", "没有正在运行的容器").to_owned());

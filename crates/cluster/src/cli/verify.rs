@@ -6,6 +6,7 @@
 
 mod cluster;
 mod counters;
+mod held;
 mod ids;
 mod probes;
 mod report;
@@ -13,6 +14,14 @@ mod stock;
 mod wanted;
 
 pub(super) use cluster::tell;
+pub(crate) use cluster::{Ask, Found, look_into};
+pub(crate) use report::{Counted, Held, Probed, Report};
+#[cfg(test)]
+pub(crate) use {
+    super::afar::Unreached,
+    cluster::Skip,
+    report::{Listed, Traffic},
+};
 
 use super::live::{self, Opened};
 use super::{Outcome, form, reasons, source};
@@ -28,7 +37,7 @@ use millrace_core::settings::{Families, Profile};
 use millrace_host::backend;
 use millrace_host::netns::NetNs;
 use probes::{Probe, Witness};
-use report::{Planned, Report};
+use report::Planned;
 use std::io::Write;
 use wanted::Wanted;
 
@@ -55,7 +64,7 @@ fn look(opened: &Opened, mut wanted: Wanted, stock: bool, no_probes: bool) -> Re
         theirs.extend(adapt(&mut wanted, &found));
     }
     let rules = plan(&wanted.settings, wanted.families).rules;
-    let mut verified = Verified::new(netns, &wanted, &rules, &found);
+    let mut verified = Verified::new(netns, &wanted, &rules, found);
     let there = verified.observed.known();
     if stock && verified.backend.is_some() && !verified.drift.is_clean() {
         let sorted = stock::sort(&wanted.settings, wanted.families, &rules, &there, &verified.drift);
@@ -68,6 +77,7 @@ fn look(opened: &Opened, mut wanted: Wanted, stock: bool, no_probes: bool) -> Re
         let ids = Ids::of(netns, opened.pid)?;
         let held = if stock { &there } else { &rules };
         verified.witnesses = probes::send(netns, &ids, Probe::choose(&wanted, held), backend)?;
+        verified.after = Some(backend::inspect(netns)?);
     }
     Ok(verified.report(no_probes))
 }
@@ -105,6 +115,9 @@ struct Verified {
     backend: Option<Backend>,
     also: Vec<Backend>,
     observed: Observed,
+    /// All that was found, and the same after the probes.
+    found: Vec<(Backend, Observed)>,
+    after: Option<Vec<(Backend, Observed)>>,
     drift: Drift,
     /// Whether nothing of the drift counts.
     excused: bool,
@@ -116,7 +129,7 @@ struct Verified {
 }
 
 impl Verified {
-    fn new(netns: &NetNs, wanted: &Wanted, rules: &RuleSet, found: &[(Backend, Observed)]) -> Verified {
+    fn new(netns: &NetNs, wanted: &Wanted, rules: &RuleSet, found: Vec<(Backend, Observed)>) -> Verified {
         let ours = || found.iter().filter(|(_, observed)| has_ours(observed));
         let drift = |observed: &Observed| compare(rules, observed);
         let nearest = ours().min_by_key(|(_, observed)| drift(observed).findings.len());
@@ -134,6 +147,8 @@ impl Verified {
             also,
             drift: drift(&observed),
             observed,
+            found,
+            after: None,
             excused: false,
             wrong: None,
             theirs: Vec::new(),
@@ -159,6 +174,11 @@ impl Verified {
     fn report(&self, no_probes: bool) -> Report {
         let backend = |backend: Backend| backend.name().to_owned();
         let traffic = self.backend.map(|backend| Counters::of(backend, &self.observed).traffic());
+        let now = self.after.as_ref().unwrap_or(&self.found);
+        let nearest =
+            now.iter().find(|(backend, _)| Some(*backend) == self.backend).map(|(_, observed)| observed);
+        let after = nearest.filter(|_| self.after.is_some());
+        let after = self.backend.zip(after).map(|(backend, observed)| Counters::of(backend, observed));
         let findings = || self.drift.findings.iter().map(ToString::to_string).collect();
         Report {
             verified: self.is_well(no_probes),
@@ -170,8 +190,10 @@ impl Verified {
             planned: self.planned.clone(),
             findings: self.wrong.clone().unwrap_or_else(findings),
             theirs: self.theirs.clone(),
-            traffic: traffic.into_iter().flatten().map(|one| one.report()).collect(),
+            traffic: traffic.into_iter().flatten().map(|one| one.report(after.as_ref())).collect(),
             probes: self.witnesses.iter().map(Witness::report).collect(),
+            tables: held::tables(now),
+            rules: nearest.map(held::rules).unwrap_or_default(),
         }
     }
 }

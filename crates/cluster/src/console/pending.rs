@@ -2,10 +2,12 @@
 
 use super::facts::{Draft, Facts};
 use super::proposal::{self, Base, Proposal, Refusal, mode_name};
-use crate::api::mesh::Mode;
+use crate::api::mesh::{MeshCNI, Mode};
 use crate::args::output::{Lang, Style};
-use crate::cli::change::diff;
+use crate::cli::change::{self, diff};
 use crate::cli::plan::{Change, Plan, summary};
+use crate::print::yaml;
+use kube::Resource;
 use serde_json::{Value, json};
 
 /// The most pods that are listed.
@@ -20,6 +22,8 @@ pub(crate) struct Pending<'a> {
     pub(crate) sent: Vec<(&'static str, String)>,
     /// The same from a terminal.
     pub(crate) command: String,
+    /// The same for kubectl.
+    pub(crate) yaml: String,
     /// Why it cannot be done.
     pub(crate) refusal: Option<&'a Refusal>,
     /// What becomes of the pods.
@@ -61,6 +65,7 @@ impl<'a> Pending<'a> {
             lines: diff::lines(&tree(&now), &tree(&wanted)),
             sent,
             command: command(proposal),
+            yaml: applied(&wanted),
             refusal: planned.and_then(|planned| planned.as_ref().err()),
             impact: planned.and_then(|planned| planned.as_ref().ok()).map(|plan| impact(plan, lang)),
             three: if is_conflict { three(&proposal.base, &now, &wanted) } else { Vec::new() },
@@ -95,6 +100,16 @@ fn impact(plan: &Plan, lang: Lang) -> Impact<'_> {
 
 fn tree(base: &Base) -> Value {
     json!({ "mode": mode_name(base.mode), "excludeNamespaces": base.excluded })
+}
+
+/// What `kubectl apply` is to be given: the fields that are decided here, and no other.
+fn applied(wanted: &Base) -> String {
+    let kind = MeshCNI::kind(&());
+    let version = MeshCNI::api_version(&());
+    let metadata = json!({ "name": change::NAME });
+    yaml::document(
+        &json!({ "apiVersion": version, "kind": kind, "metadata": metadata, "spec": tree(wanted) }),
+    )
 }
 
 fn three(saw: &Base, now: &Base, wanted: &Base) -> Vec<[String; 4]> {

@@ -2,7 +2,8 @@
 //!
 //! Asks the functions that decide on a node and in the webhook, and has no opinion of its own.
 
-use super::frame::{Frame, Sign};
+use super::frame::{Frame, Sign, path};
+use super::live::{Looking, Said};
 use crate::args::output::Mark;
 use crate::cli::expected::{self, Expected};
 use crate::cli::explain::cluster::Under;
@@ -11,6 +12,7 @@ use crate::cli::rules::{tables, untouched};
 use crate::codes::Code;
 use crate::facts;
 use crate::mechanism::Mechanism;
+use crate::print::yaml;
 use askama::Template;
 use millrace_core::dialect::listing;
 use millrace_core::dialect::text::arguments;
@@ -20,7 +22,9 @@ use millrace_core::rules::origin::origin;
 use millrace_core::rules::plan::plan;
 use millrace_core::rules::{Family, RuleSet};
 use millrace_core::settings::{Families, Settings};
-use serde_json::Value;
+use millrace_core::stamp::{self, STAMP_ANNOTATION};
+use millrace_core::status::STATUS_ANNOTATION;
+use serde_json::{Map, Value, json};
 
 /// One pod.
 #[derive(Template)]
@@ -35,7 +39,16 @@ pub(crate) struct Pod {
     next: Option<Next>,
     tables: Vec<(String, String)>,
     reasons: Vec<Why>,
+    looking: Looking,
+    may_probe: bool,
+    /// What of the pod decides, as it is; the same as it would be admitted anew, where that is another.
+    as_is: String,
+    anew: Option<String>,
 }
+
+/// What annotations and labels that decide about redirection begin with.
+const DECIDING: [&str; 5] =
+    ["millrace.dev/", "sidecar.istio.io/", "traffic.sidecar.istio.io/", "proxy.istio.io/", "istio.io/"];
 
 /// A rule, and why it is there.
 #[derive(Debug)]
@@ -47,8 +60,8 @@ struct Why {
 }
 
 impl Pod {
-    /// Makes the page of an object as it is on the wire.
-    pub(crate) fn of(pod: &Value, under: &Under, frame: Frame) -> Pod {
+    /// Makes the page of an object as it is on the wire, and of what came of looking into it.
+    pub(crate) fn of(pod: &Value, under: &Under, looking: Looking, may_probe: bool, frame: Frame) -> Pod {
         let text =
             |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let namespace = text("/metadata/namespace");
@@ -58,9 +71,18 @@ impl Pod {
             Some(Mechanism::None) | None => RuleSet::default(),
             Some(_) => plan(&expected.settings, Families::Both).rules,
         };
+        let next = under.next(pod);
+        let stamp = pod["metadata"]["annotations"][STAMP_ANNOTATION].as_str();
+        let says = |stamp: Option<&str>| stamp.map(stamp::read);
+        let wished = next.as_ref().map(|next| next.stamp.as_deref());
+        let wished = wished.filter(|wished| says(*wished) != says(stamp));
         Pod {
             decision: decide(&known, &under.mesh),
-            next: under.next(pod),
+            as_is: fragment(pod, stamp),
+            anew: wished.map(|wished| fragment(pod, wished)),
+            looking,
+            may_probe,
+            next,
             tables: tables(&untouched(&rules), &[Family::V4, Family::V6], listing::list),
             reasons: reasons(&rules),
             name: text("/metadata/name"),
@@ -133,6 +155,11 @@ impl Pod {
         !self.reasons.is_empty()
     }
 
+    /// Whether it is of the mesh, so that there is something to look for.
+    fn is_meant(&self) -> bool {
+        self.expected.mechanism.is_some()
+    }
+
     fn inbound(&self) -> u16 {
         self.expected.settings.inbound_port
     }
@@ -141,9 +168,53 @@ impl Pod {
         self.expected.settings.outbound_port
     }
 
+    fn led_in(&self) -> Option<String> {
+        self.looking.led_to(self.inbound())
+    }
+
+    fn led_out(&self) -> Option<String> {
+        self.looking.led_to(self.outbound())
+    }
+
     fn command(&self, verb: &str) -> String {
         format!("millrace {verb} {} -n {}", self.name, self.namespace)
     }
+
+    fn commands(&self) -> String {
+        let all = ["explain", "verify", "rules --live -o iptables", "why"];
+        all.map(|verb| self.command(verb)).join("\n")
+    }
+
+    fn here(&self) -> String {
+        path(&["pods", &self.namespace, &self.name])
+    }
+
+    fn live(&self) -> Option<Said> {
+        self.looking.rules(self.frame.lang)
+    }
+
+    fn probed(&self) -> Option<Said> {
+        self.looking.probe(self.frame.lang)
+    }
+}
+
+/// What of a pod decides about it, as YAML to be put into a template: of what others wrote into it only what people write.
+fn fragment(pod: &Value, stamp: Option<&str>) -> String {
+    let mut metadata = Map::new();
+    for place in ["annotations", "labels"] {
+        let all = pod["metadata"][place].as_object().into_iter().flatten();
+        let decides = |key: &str| DECIDING.iter().any(|start| key.starts_with(start));
+        let ours = |key: &str| matches!(key, STAMP_ANNOTATION | STATUS_ANNOTATION);
+        let kept = all.filter(|(key, _)| decides(key) && !ours(key));
+        let mut kept: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+        if let Some(stamp) = stamp.filter(|_| place == "annotations") {
+            kept.insert(STAMP_ANNOTATION.to_owned(), json!(stamp));
+        }
+        if !kept.is_empty() {
+            metadata.insert(place.to_owned(), Value::Object(kept));
+        }
+    }
+    yaml::document(&json!({ "metadata": metadata }))
 }
 
 fn reasons(rules: &RuleSet) -> Vec<Why> {

@@ -25,6 +25,7 @@ use kube::Resource;
 use kube::api::ListParams;
 use kube::core::ApiResource;
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -43,6 +44,8 @@ pub(crate) struct Reader {
     pub(crate) connection: Connection,
     home: String,
     read_only: bool,
+    /// Where this machine's attachments are recorded; nothing where whoever looks is not who runs this.
+    pub(crate) state_dir: Option<PathBuf>,
     /// What the watch saw.
     pub(crate) seen: watch::Receiver<Seen>,
     survey: Paced<Survey>,
@@ -67,7 +70,13 @@ impl Reader {
         seen: watch::Receiver<Seen>,
     ) -> Reader {
         let (survey, progress) = (Paced::default(), Paced::default());
-        Reader { connection, home, read_only, seen, survey, progress, preflight: Mutex::default() }
+        let preflight = Mutex::default();
+        Reader { connection, home, read_only, state_dir: None, seen, survey, progress, preflight }
+    }
+
+    /// The same, of somebody who may look into the pods of this machine: he runs this on it.
+    pub(crate) fn here(self, state_dir: PathBuf) -> Reader {
+        Reader { state_dir: Some(state_dir), ..self }
     }
 
     /// All that the main pages are made of.
@@ -137,6 +146,11 @@ impl Reader {
         };
         let may = rights::may(&self.connection, asked).await?;
         Ok(if may { Rights::Change } else { Rights::Look })
+    }
+
+    /// Whether nothing is to be changed or sent, whatever whoever looks may do.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// What nodes report.

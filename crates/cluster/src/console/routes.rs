@@ -1,5 +1,7 @@
 //! Which request is for which page. Who passes is decided in `gate`, before anything here runs.
 
+mod pod;
+
 use super::act;
 use super::answer::{html, plain};
 use super::facts::Draft;
@@ -8,7 +10,6 @@ use super::gate::{Asker, Sent, Site, admitted, known, login, logout};
 use super::lists::{Filter, History, Nodes, Workloads};
 use super::node::Node;
 use super::page::Page;
-use super::pod::Pod;
 use super::proposal::{self, Form, field};
 use super::{assets, feed};
 use crate::cli::told;
@@ -35,7 +36,8 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/update", post(update))
         .route("/act", post(press))
         .route("/workloads", get(workloads))
-        .route("/pods/{namespace}/{name}", get(pod))
+        .route("/pods/{namespace}/{name}", get(pod::show))
+        .route("/pods/{namespace}/{name}/probe", post(pod::probe))
         .route("/nodes", get(nodes))
         .route("/node/{name}", get(node))
         .route("/history", get(history))
@@ -141,16 +143,6 @@ async fn history(Extension(asker): Extension<Asker>) -> Response {
     let facts = asker.reader().mesh(asker.frame.lang).await;
     let past = asker.reader().past(asker.frame.lang).await;
     html(StatusCode::OK, &History::of(&facts, &past, asker.frame))
-}
-
-async fn pod(
-    Extension(asker): Extension<Asker>,
-    Path((namespace, name)): Path<(String, String)>,
-) -> Response {
-    match asker.reader().pod(&namespace, &name).await {
-        Ok((found, under)) => html(StatusCode::OK, &Pod::of(&found, &under, asker.frame)),
-        Err(error) => missing(asker.frame, &error),
-    }
 }
 
 async fn node(Extension(asker): Extension<Asker>, Path(name): Path<String>) -> Response {

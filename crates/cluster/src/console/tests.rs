@@ -2,6 +2,7 @@
 //! strict policy grants, every control has its label. `UPDATE_GOLDEN=1` writes the goldens.
 
 mod markup;
+mod pods;
 mod scene;
 
 use super::facts::{Draft, Facts, Namespace, PodRow};
@@ -13,6 +14,7 @@ use crate::args::output::Lang;
 use crate::cli::plan::{Change, Plan};
 use askama::Template;
 use markup::{lawful, shape};
+use pods::pods;
 use proptest::prelude::*;
 use scene::{frame, laden, others, page, plan, proposal, running, samples};
 use similar::{ChangeTag, TextDiff};
@@ -62,6 +64,21 @@ fn golden_pages() {
     }
 }
 
+/// What a pod's page is more than the one that nobody looked into.
+#[test]
+fn golden_pods() {
+    let plain =
+        |lang| named(&others("x", lang).into_iter().find(|(name, _)| *name == "pod-drawer").unwrap().1);
+    for (name, html) in pods("x", Lang::En) {
+        golden(&format!("{name}.diff"), &difference(&plain(Lang::En), &named(&html)));
+    }
+    let chinese =
+        pods("x", Lang::Zh).into_iter().filter(|(name, _)| ["pod-live", "pod-probe-failed"].contains(name));
+    for (name, html) in chinese {
+        golden(&format!("{name}-zh.diff"), &difference(&plain(Lang::Zh), &named(&html)));
+    }
+}
+
 #[test]
 fn each_state_is_reached_and_named() {
     let mut reached = BTreeSet::from([State::SessionExpired]);
@@ -81,7 +98,7 @@ fn each_state_is_reached_and_named() {
 fn every_page_keeps_the_laws() {
     for lang in [Lang::En, Lang::Zh] {
         let pages = samples().into_iter().map(|(name, facts, draft)| (name, page(&facts, &draft, "", lang)));
-        for (name, html) in pages.chain(others("x", lang)) {
+        for (name, html) in pages.chain(others("x", lang)).chain(pods("x", lang)) {
             lawful(name, &html);
         }
     }
@@ -127,7 +144,7 @@ proptest! {
         );
         let shapes = |text: &str| {
             let main = page(&laden(text), &draft(text), text, Lang::En);
-            let all = others(text, Lang::En).into_iter().map(|(_, html)| html);
+            let all = others(text, Lang::En).into_iter().chain(pods(text, Lang::En)).map(|(_, html)| html);
             all.chain([main]).map(|html| shape(&html)).collect::<Vec<_>>()
         };
         prop_assert_eq!(shapes(&text), shapes("x"));

@@ -123,15 +123,16 @@ impl Cluster {
         self.roles.iter_mut().try_for_each(Running::alive)
     }
 
-    /// Starts the console; gives the address that lets in whoever reads it.
-    pub(crate) fn console(&mut self, state: &State, stop: &Stop) -> anyhow::Result<String> {
+    /// Starts the console of the node whose records are there; gives the address that lets in whoever reads it.
+    pub(crate) fn console(&mut self, state: &State, records: &Path, stop: &Stop) -> anyhow::Result<String> {
         const NAME: &str = "console";
         let log = state.write(&format!("{NAME}.log"), "")?;
         // It holds the address, which is nobody else's on this machine.
         std::fs::set_permissions(&log, Permissions::from_mode(0o600))
             .context("cannot close the console's log")?;
         let kubeconfig = self.kubeconfig.to_string_lossy().into_owned();
-        let words = [NAME, "--namespace", HOME, "--kubeconfig", &kubeconfig];
+        let records = records.to_string_lossy();
+        let words = [NAME, "--namespace", HOME, "--kubeconfig", &kubeconfig, "--state-dir", &records];
         let mut role = Running::start(NAME, &mut process::beside(&self.own, &words), &log)?;
         let address = |role: &Running| {
             let said = role.said();

@@ -215,7 +215,7 @@ impl World {
 
     /// Starts the console; gives the address that lets in whoever reads it.
     pub(crate) fn console(&mut self) -> anyhow::Result<String> {
-        self.cluster.console(&self.state, &self.stop)
+        self.cluster.console(&self.state, &self.root.place(RUN), &self.stop)
     }
 
     /// An error if a role, or a program that should run, has ended by itself.

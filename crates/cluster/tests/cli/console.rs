@@ -13,7 +13,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A console, and a browser that was let in.
-struct Console {
+pub(crate) struct Console {
     child: Child,
     address: String,
     token: String,
@@ -21,14 +21,14 @@ struct Console {
 }
 
 /// What came back.
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Console {
-    fn start(kubeconfig: &PathBuf, flags: &[&str]) -> Console {
+    pub(crate) fn start(kubeconfig: &PathBuf, flags: &[&str]) -> Console {
         let mut child = command(&[&["console"], flags].concat());
         let child = child.env("KUBECONFIG", kubeconfig).stdout(Stdio::piped()).spawn();
         let mut child = child.expect("millrace runs");
@@ -68,12 +68,12 @@ impl Console {
         Answer { status, head: head.to_owned(), body: body.to_owned() }
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[], "")
     }
 
     /// Posts a form as our own page does.
-    fn post(&self, path: &str, form: &str) -> Answer {
+    pub(crate) fn post(&self, path: &str, form: &str) -> Answer {
         let origin = format!("http://{}", self.address);
         let content = ("Content-Type", "application/x-www-form-urlencoded");
         self.ask("POST", path, &[("Origin", &origin), content], form)
@@ -81,7 +81,12 @@ impl Console {
 
     /// What proves that a form is of this session.
     fn csrf(&self) -> String {
-        value_of(&self.get("/").body, "csrf").expect("a form has it")
+        self.csrf_of("/")
+    }
+
+    /// The same, of the forms of a page.
+    pub(crate) fn csrf_of(&self, page: &str) -> String {
+        value_of(&self.get(page).body, "csrf").expect("a form has it")
     }
 
     fn state(&self) -> String {

@@ -12,6 +12,7 @@ mod manual;
 mod migrate;
 mod plan;
 mod program;
+mod proof;
 mod reach;
 mod report;
 mod status;

@@ -14,6 +14,7 @@ use millrace_rig::injector::told;
 use millrace_rig::net;
 use millrace_rig::net::lab::Lab;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 const NAMESPACE: &str = "reach";
@@ -82,16 +83,16 @@ fn steady(said: &Said) -> String {
 }
 
 /// A cluster with one node, a pod of which is a namespace of this machine, redirected as istio-init would.
-struct Scene {
-    cluster: Cluster,
-    kubelet: Kubelet,
+pub(crate) struct Scene {
+    pub(crate) cluster: Cluster,
+    pub(crate) kubelet: Kubelet,
     /// What is read as a log.
     log: Arc<Mutex<String>>,
-    lab: Lab,
+    pub(crate) lab: Lab,
 }
 
 impl Scene {
-    fn new(test: &str) -> Option<Scene> {
+    pub(crate) fn new(test: &str) -> Option<Scene> {
         if let Some((what, how)) = net::missing(&net::NEEDS) {
             absent::not_run(test, what, how);
             return None;
@@ -119,6 +120,21 @@ impl Scene {
             replaced(&cluster, &pod);
         }
         Some(Scene { cluster, kubelet, log, lab })
+    }
+
+    /// A folder with the plugin's record of the pod's attachment: it stands for a namespace that the kernel lists as a container's, which
+    /// is found by its control group.
+    pub(crate) fn recorded(&self, name: &str) -> PathBuf {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/stock");
+        let pod = self.cluster.done(&["get", "--raw", &path], "");
+        let pod: Value = serde_json::from_str(&pod).expect("JSON");
+        let state = std::env::temp_dir().join(format!("millrace-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(state.join("attachments")).expect("a directory");
+        let record = json!({ "v": 1, "network": "net", "container": "c1", "interface": "eth0", "netns": self.lab.pod.path(),
+            "namespace": NAMESPACE, "name": "stock", "uid": pod["metadata"]["uid"], "stamp": "{}", "families": "both",
+            "backend": "iptables", "release": "0.1.0" });
+        std::fs::write(state.join("attachments/net:c1:eth0"), record.to_string()).expect("a record");
+        state
     }
 }
 
@@ -217,15 +233,7 @@ fn a_debug_pod_looks_from_the_node_and_is_deleted() {
 #[test]
 fn its_own_node_needs_no_way() {
     let Some(scene) = Scene::new("cli::its_own_node_needs_no_way") else { return };
-    // A namespace that the kernel lists as a container's is found by its control group; here the plugin's record stands for it.
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/stock");
-    let pod: Value = serde_json::from_str(&scene.cluster.done(&["get", "--raw", &path], "")).expect("JSON");
-    let state = std::env::temp_dir().join(format!("millrace-reach-{}", std::process::id()));
-    std::fs::create_dir_all(state.join("attachments")).expect("a directory");
-    let record = json!({ "v": 1, "network": "net", "container": "c1", "interface": "eth0", "netns": scene.lab.pod.path(),
-        "namespace": NAMESPACE, "name": "stock", "uid": pod["metadata"]["uid"], "stamp": "{}", "families": "both",
-        "backend": "iptables", "release": "0.1.0" });
-    std::fs::write(state.join("attachments/net:c1:eth0"), record.to_string()).expect("a record");
+    let state = scene.recorded("reach");
     let place = format!("--state-dir={}", state.display());
     let said = scene.cluster.run(&["verify", "reach/stock", &place]);
     let live = scene.cluster.run(&["rules", "reach/stock", "--live", &place]);

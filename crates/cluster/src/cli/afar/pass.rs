@@ -22,7 +22,8 @@ pub(in crate::cli) fn pass(
     let lang = reach.lang();
     let connection = Connection::open(&reach.server)?;
     let asked = Asked { subject: Some(subject), scope: &reach.scope };
-    let afar = Afar { connection: &connection, debug: &target.debug, state_dir: &target.state_dir, lang };
+    let afar =
+        Afar { connection: &connection, debug: &target.debug, state_dir: Some(&target.state_dir), lang };
     let reached = block_on(async {
         let pods = asked.pods(&connection).await?;
         let [pod] = pods.as_slice() else {

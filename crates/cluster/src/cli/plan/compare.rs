@@ -41,7 +41,7 @@ impl Plan {
     pub(crate) fn look(&mut self, pod: &Value, wishes: &Wishes) {
         let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
         let (namespace, name) = (text("namespace"), text("name"));
-        let Some(Next { before, after, same, remarks }) = next(pod, &namespace, wishes) else {
+        let Some(Next { before, after, same, remarks, .. }) = next(pod, &namespace, wishes) else {
             self.outside += 1;
             return;
         };
@@ -72,6 +72,8 @@ pub(crate) struct Next {
     pub(crate) same: bool,
     /// What is to be known of it.
     pub(crate) remarks: Vec<(Code, String)>,
+    /// The stamp it would get.
+    pub(crate) stamp: Option<String>,
 }
 
 /// What becomes of a pod when it is made anew; nothing is to be said of one outside the mesh.
@@ -80,7 +82,8 @@ pub(crate) fn next(pod: &Value, namespace: &str, wishes: &Wishes) -> Option<Next
     let (admitted, remarks) = again(pod, namespace, wishes);
     let after = after(before, pod, &admitted, wishes);
     let same = is_same(before, after) && stamps_agree(pod, &admitted, after);
-    Some(Next { before, after, same, remarks })
+    let stamp = admitted["metadata"]["annotations"][STAMP_ANNOTATION].as_str().map(str::to_owned);
+    Some(Next { before, after, same, remarks, stamp })
 }
 
 /// The outline of the pod as it would be admitted anew, and what would be said about it. Nobody makes a pod with a stamp.

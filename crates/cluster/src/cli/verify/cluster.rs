@@ -11,12 +11,14 @@ use super::report::Report;
 use super::wanted::{self, Wanted};
 use super::{form, look, source};
 use crate::args::output::{Form, Lang};
-use crate::args::pod::Verify;
+use crate::args::pod::{Debug, Verify};
 use crate::cli::Outcome;
 use anyhow::{Result, bail};
 use millrace_core::stamp::{self, Stamp};
 use serde_json::{Value, json};
 use std::io::Write;
+use std::path::Path;
+use tokio::task::spawn_blocking;
 
 /// The most pods that are looked into in one run (M10).
 const MOST_PODS: usize = 1_000;
@@ -30,13 +32,51 @@ struct Looked {
 }
 
 /// What came of a pod.
-enum Found {
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
     /// There is nothing to look for; why.
-    Skipped(&'static str),
+    Skipped(Skip),
     /// It was looked into.
     Seen { way: String, report: Box<Report> },
     /// It could not be.
     Missed(Unreached),
+}
+
+/// Why there is nothing to look for in a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Skip {
+    HostNetwork,
+    Outside,
+    NotRunning,
+}
+
+impl Skip {
+    /// In words.
+    pub(crate) fn words(self, lang: Lang) -> &'static str {
+        match self {
+            Skip::HostNetwork => say(lang, "it has its node's network", "使用节点的网络"),
+            Skip::Outside => say(lang, "it is outside the mesh, or over", "不在网格内,或已结束"),
+            Skip::NotRunning => say(lang, "it does not run yet", "尚未运行"),
+        }
+    }
+}
+
+/// What of a pod is looked at, by whom, in which language the ways are told.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) connection: &'a Connection,
+    /// Where records of this machine's attachments are; nothing where this machine is not whoever asks'.
+    pub(crate) state_dir: Option<&'a Path>,
+    pub(crate) lang: Lang,
+    /// Whether probes are sent.
+    pub(crate) probes: bool,
+}
+
+/// Looks into one pod.
+pub(crate) async fn look_into(ask: Ask<'_>, pod: &Value) -> Found {
+    let debug = Debug::default();
+    let Ask { connection, state_dir, lang, probes } = ask;
+    one(!probes, &Afar { connection, debug: &debug, state_dir, lang }, pod).await.found
 }
 
 /// Verifies them.
@@ -50,8 +90,12 @@ pub(super) fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
     let lang = args.asking.reach.lang();
     let connection = Connection::open(&args.asking.reach.server)?;
     let asked = Asked { subject: args.target.source.subject.as_ref(), scope };
-    let afar =
-        Afar { connection: &connection, debug: &args.target.debug, state_dir: &args.target.state_dir, lang };
+    let afar = Afar {
+        connection: &connection,
+        debug: &args.target.debug,
+        state_dir: Some(&args.target.state_dir),
+        lang,
+    };
     let looked = block_on(async {
         let pods = asked.pods(&connection).await?;
         if pods.len() > MOST_PODS {
@@ -97,14 +141,14 @@ async fn one(no_probes: bool, afar: &Afar<'_>, pod: &Value) -> Looked {
     Looked { name, node: node(pod).to_owned(), expected, found }
 }
 
-fn skipped(pod: &Value, expected: &Expected) -> Option<&'static str> {
+fn skipped(pod: &Value, expected: &Expected) -> Option<Skip> {
     if pod["spec"]["hostNetwork"] == true {
-        return Some("it has its node's network");
+        return Some(Skip::HostNetwork);
     }
     if expected.mechanism.is_none() {
-        return Some("it is outside the mesh, or over");
+        return Some(Skip::Outside);
     }
-    (pod["status"]["phase"] != "Running").then_some("it does not run yet")
+    (pod["status"]["phase"] != "Running").then_some(Skip::NotRunning)
 }
 
 async fn reach(
@@ -119,11 +163,13 @@ async fn reach(
     };
     match afar.reach(pod, &errand(no_probes, expected)).await? {
         Reached::Here { way, opened } => {
-            let seen = wanted_here(expected, &opened)
-                .and_then(|wanted| look(&opened, wanted, expected.is_stock(), no_probes));
-            match seen {
-                Ok(report) => Ok(Found::Seen { way, report: Box::new(report) }),
-                Err(error) => Err(failed(way, &format!("{error:#}"))),
+            let (asked, stock) = (expected.clone(), expected.is_stock());
+            // Probes are waited for, and whoever serves others meanwhile is not to wait with them.
+            let seen = spawn_blocking(move || look(&opened, wanted_here(&asked, &opened)?, stock, no_probes));
+            match seen.await {
+                Ok(Ok(report)) => Ok(Found::Seen { way, report: Box::new(report) }),
+                Ok(Err(error)) => Err(failed(way, &format!("{error:#}"))),
+                Err(error) => Err(failed(way, &error.to_string())),
             }
         }
         Reached::There { way, ran } => match serde_json::from_str(&ran.out) {
@@ -217,7 +263,7 @@ impl Looked {
 
     fn row(&self, lang: Lang) -> Vec<String> {
         let seen = match &self.found {
-            Found::Skipped(why) => (*why).to_owned(),
+            Found::Skipped(why) => why.words(lang).to_owned(),
             Found::Seen { way, .. } => way.clone(),
             Found::Missed(_) => say(lang, "see below", "见下文").to_owned(),
         };
@@ -227,7 +273,7 @@ impl Looked {
     fn write(&self, lang: Lang, out: &mut dyn Write) -> Result<()> {
         let (name, verdict) = (&self.name, self.verdict());
         match &self.found {
-            Found::Skipped(why) => writeln!(out, "{name}: {verdict}, {why}")?,
+            Found::Skipped(why) => writeln!(out, "{name}: {verdict}, {}", why.words(lang))?,
             Found::Seen { way, report } => {
                 writeln!(out, "{name}: {verdict}, {way}")?;
                 self.write_expected(lang, out)?;
@@ -266,10 +312,12 @@ impl Looked {
             "stamped": self.expected.from == From::Stamp,
         });
         match &self.found {
-            Found::Skipped(why) => value["skipped"] = json!(why),
+            Found::Skipped(why) => value["skipped"] = json!(why.words(Lang::En)),
             Found::Seen { way, report } => {
                 value["way"] = json!(way);
-                value["report"] = json!(report);
+                // Of many pods that would be many rules; `rules --live` tells those of one.
+                let plain = Report { tables: Vec::new(), rules: Vec::new(), ..(**report).clone() };
+                value["report"] = json!(plain);
             }
             Found::Missed(missed) => {
                 value["ways"] = json!(missed.ways);

@@ -32,6 +32,7 @@ pub(super) struct Counter {
 pub(super) struct Traffic {
     families: Vec<Family>,
     counter: Counter,
+    rule: Rule,
     port: u16,
 }
 
@@ -80,7 +81,7 @@ impl Counters {
             let Some(counter) = self.find(place, &rule) else { continue };
             match found.iter_mut().find(|traffic| self.same(&traffic.counter, &counter)) {
                 Some(shared) => shared.families.push(place.family),
-                None => found.push(Traffic { families: vec![place.family], counter, port }),
+                None => found.push(Traffic { families: vec![place.family], counter, rule, port }),
             }
         }
         found
@@ -88,12 +89,15 @@ impl Counters {
 }
 
 impl Traffic {
-    pub(super) fn report(&self) -> report::Traffic {
+    pub(super) fn report(&self, after: Option<&Counters>) -> report::Traffic {
         report::Traffic {
             families: self.families.iter().map(|family| reasons::name(*family).to_owned()).collect(),
             chain: self.counter.place.chain.name().to_owned(),
             port: self.port,
             connections_before: self.counter.packets,
+            connections_after: after
+                .and_then(|after| after.find(self.counter.place, &self.rule))
+                .map(|one| one.packets),
         }
     }
 }

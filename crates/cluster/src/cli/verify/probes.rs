@@ -168,6 +168,8 @@ impl Witness {
             family: reasons::name(counter.place.family).to_owned(),
             chain: counter.place.chain.name().to_owned(),
             number: counter.number,
+            before: counter.packets.saturating_sub(*by),
+            after: counter.packets,
             rise: *by,
             ours: u64::from(self.is_sent()),
         });

@@ -25,6 +25,35 @@ pub(crate) struct Report {
     pub(crate) theirs: Vec<String>,
     pub(crate) traffic: Vec<Traffic>,
     pub(crate) probes: Vec<Probed>,
+    /// What is there, as `iptables` lists it, table by table; after the probes, if any were sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tables: Vec<Listed>,
+    /// The rules that are there, of the backend that comes nearest to the plan; after the probes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rules: Vec<Held>,
+}
+
+/// A table as `iptables` lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listed {
+    pub(crate) title: String,
+    pub(crate) text: String,
+}
+
+/// A rule that is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Held {
+    pub(crate) family: String,
+    pub(crate) table: String,
+    pub(crate) chain: String,
+    pub(crate) number: usize,
+    pub(crate) packets: u64,
+    pub(crate) rule: String,
+    /// Why it is there; nothing of a rule that is not ours.
+    pub(crate) why: String,
+    /// The setting that it comes from.
+    pub(crate) setting: String,
 }
 
 /// How many rules of a family are planned.
@@ -36,12 +65,15 @@ pub(crate) struct Planned {
 
 /// What a redirecting rule has counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct Traffic {
     pub(crate) families: Vec<String>,
     pub(crate) chain: String,
     pub(crate) port: u16,
     pub(crate) connections_before: u64,
+    /// The same after the probes; absent where none were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connections_after: Option<u64>,
 }
 
 /// What was seen of a probe.
@@ -60,10 +92,14 @@ pub(crate) struct Probed {
 
 /// By how much a counter rose: by 1 for the probe, and by what the pod's own traffic added meanwhile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Counted {
     pub(crate) family: String,
     pub(crate) chain: String,
     pub(crate) number: usize,
+    /// What it said before the probe, and after.
+    pub(crate) before: u64,
+    pub(crate) after: u64,
     pub(crate) rise: u64,
     pub(crate) ours: u64,
 }

@@ -24,7 +24,8 @@ pub(super) fn run(args: &Why, wanted: &Wanted, nothing: &str, out: &mut dyn Writ
     };
     let subject = Subject::Pod { namespace: Some(namespace.clone()), name: name.clone() };
     let asked = Asked { subject: Some(&subject), scope: &args.asking.reach.scope };
-    let afar = Afar { connection: &connection, debug: &Debug::default(), state_dir: &args.state_dir, lang };
+    let afar =
+        Afar { connection: &connection, debug: &Debug::default(), state_dir: Some(&args.state_dir), lang };
     let (way, ran) = block_on(async {
         let found = asked.pods(&connection).await.map_err(|error| match error {
             Error::Absent { .. } => anyhow::anyhow!(

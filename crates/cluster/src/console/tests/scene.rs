@@ -15,6 +15,7 @@ use crate::console::facts::{
 };
 use crate::console::frame::{Frame, Plain, Theme};
 use crate::console::lists::{Filter, History, Nodes, Workloads};
+use crate::console::live::Looking;
 use crate::console::node::Node;
 use crate::console::page::Page;
 use crate::console::pod::Pod;
@@ -225,7 +226,7 @@ fn in_trouble() -> Vec<(State, Facts)> {
     ]
 }
 
-fn pod(text: &str) -> Value {
+pub(super) fn pod(text: &str) -> Value {
     json!({
         "metadata": { "name": text, "namespace": text, "annotations": { "millrace.dev/redirect": r#"{"v":1,"redirect":{}}"#,
             "sidecar.istio.io/status": r#"{"initContainers":["istio-init"],"containers":["istio-proxy"]}"# } },
@@ -272,8 +273,8 @@ pub(super) fn others(text: &str, lang: Lang) -> Vec<(&'static str, String)> {
         ("workloads", Workloads::of(&facts, filter.clone(), frame(lang)).render().unwrap()),
         ("nodes", Nodes::of(&reports, filter, now(), frame(lang)).render().unwrap()),
         ("history", History::of(&facts, &past(text), frame(lang)).render().unwrap()),
-        ("pod-drawer", Pod::of(&pod(text), &under, frame(lang)).render().unwrap()),
-        ("pod-outside", Pod::of(&outside, &under, frame(lang)).render().unwrap()),
+        ("pod-drawer", Pod::of(&pod(text), &under, Looking::Not, true, frame(lang)).render().unwrap()),
+        ("pod-outside", Pod::of(&outside, &under, Looking::Not, true, frame(lang)).render().unwrap()),
         ("node-drawer", Node::of(&node(text), now(), frame(lang)).render().unwrap()),
         ("session-expired", expired(lang)),
     ]

@@ -90,7 +90,7 @@ impl Gatherer<'_> {
         let afar = Afar {
             connection: self.connection,
             debug: &debug,
-            state_dir: Path::new(STATE_DIR),
+            state_dir: Some(Path::new(STATE_DIR)),
             lang: self.style.lang,
         };
         let words = ["why", "--uid", meta(pod, "uid"), "--rules"].map(str::to_owned);

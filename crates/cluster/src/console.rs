@@ -17,6 +17,7 @@ mod lists;
 mod live;
 mod namespaces;
 mod node;
+mod notices;
 mod paced;
 mod page;
 mod pending;

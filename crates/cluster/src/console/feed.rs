@@ -14,11 +14,13 @@ use serde_json::Value;
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// How often a stream that has nothing to say shows that it lives.
-const BEAT: Duration = Duration::from_secs(15);
+pub(crate) const BEAT: Duration = Duration::from_secs(15);
+/// How often a stream says at most that something changed: a rollout changes a status many times a second, and nobody reads so fast.
+const GAP: Duration = Duration::from_secs(1);
 /// While the watch is cut: how often it is asked whether the API server answers again.
 const AGAIN: Duration = Duration::from_secs(2);
 /// As long as nothing may happen to a MeshCNI.
@@ -93,27 +95,39 @@ pub(crate) fn events(
     place: impl Send + 'static,
     stop: CancellationToken,
 ) -> Body {
+    Body::from_stream(held(told(seen, GAP, stop), place))
+}
+
+/// The texts of one stream: what is seen when it begins, each change that the `gap` lets through, and a beat in silence.
+fn told(
+    seen: watch::Receiver<Seen>,
+    gap: Duration,
+    stop: CancellationToken,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let end = Instant::now() + LASTS;
-    let told = stream::unfold((seen, true), move |(mut seen, first)| {
+    stream::unfold((seen, None), move |(mut seen, last): (_, Option<Instant>)| {
         let stop = stop.clone();
         async move {
-            if first {
-                seen.mark_changed();
-            }
+            let Some(last) = last else {
+                // Whoever loses it comes again soon.
+                let text = format!("retry: 1000\n{}", event(&seen.borrow_and_update()));
+                return Some((Ok(Bytes::from(text)), (seen, Some(Instant::now()))));
+            };
+            // Of what changes meanwhile, the last counts.
+            stop.run_until_cancelled(sleep_until((last + gap).min(end))).await?;
             let beat = (Instant::now() + BEAT).min(end);
             let changed = stop.run_until_cancelled(timeout_at(beat, seen.changed())).await?;
-            let text = match changed {
+            let (text, last) = match changed {
                 Ok(changed) => {
                     changed.ok()?;
-                    event(&seen.borrow_and_update())
+                    (event(&seen.borrow_and_update()), Instant::now())
                 }
                 Err(_) if Instant::now() >= end => return None,
-                Err(_) => ":\n\n".to_owned(),
+                Err(_) => ("event: beat\ndata: beat\n\n".to_owned(), last),
             };
-            Some((Ok::<_, Infallible>(Bytes::from(text)), (seen, false)))
+            Some((Ok(Bytes::from(text)), (seen, Some(last))))
         }
-    });
-    Body::from_stream(held(told, place))
+    })
 }
 
 /// The stream holds its place until it ends.
@@ -130,4 +144,49 @@ fn event(seen: &Seen) -> String {
     let version: String = version.chars().filter(char::is_ascii_alphanumeric).collect();
     let cut = if seen.cut.is_some() { " cut" } else { "" };
     format!("event: status\ndata: {version}{cut}\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::connect::block_on;
+    use futures::FutureExt;
+    use serde_json::json;
+
+    fn seen(version: u32) -> Seen {
+        let live = json!({ "metadata": { "resourceVersion": version.to_string() } });
+        Seen { looked: true, live, cut: None }
+    }
+
+    /// What a stream says after a burst of changes, as long as the gap lasts and once it is over.
+    fn check(gap: Duration, expected: Option<&str>) {
+        block_on(async {
+            let (sender, receiver) = watch::channel(seen(1));
+            let mut told = Box::pin(told(receiver, gap, CancellationToken::new()));
+            let first = told.next().await;
+            assert_eq!(first, Some(Ok(Bytes::from("retry: 1000\nevent: status\ndata: 1\n\n"))));
+            for version in 2..100 {
+                sender.send_replace(seen(version));
+            }
+            let next = match expected {
+                None => told.next().now_or_never().flatten(),
+                Some(_) => told.next().await,
+            };
+            assert_eq!(next, expected.map(|text| Ok(Bytes::copy_from_slice(text.as_bytes()))));
+            assert_eq!(told.next().now_or_never(), None, "the others are told by nobody");
+        });
+    }
+
+    #[test]
+    fn a_burst_is_one_event() {
+        check(Duration::from_secs(100), None);
+        check(Duration::ZERO, Some("event: status\ndata: 99\n\n"));
+    }
+
+    #[test]
+    fn a_version_is_a_word_of_its_letters() {
+        let live = json!({ "metadata": { "resourceVersion": "4\n1 x" } });
+        let cut = Some(Error::NotInstalled { act: String::new() });
+        assert_eq!(event(&Seen { looked: true, live, cut }), "event: status\ndata: 41x cut\n\n");
+    }
 }

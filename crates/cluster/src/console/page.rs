@@ -1,12 +1,14 @@
 //! The page with the switch: what was read and what is proposed in, the page out. PURE.
 
 use super::facts::{Draft, Facts, Rights};
+use super::feed::BEAT;
 use super::frame::{Frame, Sign, path, query};
 use super::grid::Grid;
 use super::namespaces::{self, Picker};
+use super::notices::{Notice, notices, of_draft};
 use super::pending::{Impact, Pending};
 use super::proposal::{Base, mode_name};
-use super::state::{self, Notice, State};
+use super::state::{self, State};
 use crate::api::condition::Condition;
 use crate::api::mesh::Mode;
 use crate::api::status::{FailingNode, MeshCNIStatus, Operation};
@@ -28,6 +30,7 @@ pub(crate) struct Page<'a> {
     draft: &'a Draft,
     state: State,
     notices: Vec<Notice>,
+    refusal: Option<Notice>,
     status: MeshCNIStatus,
     grid: Grid,
     picker: Picker,
@@ -48,7 +51,8 @@ impl<'a> Page<'a> {
         };
         Page {
             state: state::states(facts)[0],
-            notices: state::notices(facts, frame.lang),
+            refusal: of_draft(facts, draft, frame.lang),
+            notices: notices(facts, frame.lang),
             status: state::status(facts),
             grid: Grid::of(facts, frame.lang),
             picker: namespaces::picker(facts, &shown.excluded, search),
@@ -82,6 +86,20 @@ impl<'a> Page<'a> {
             (Mode::Disabled, words.mode_disabled),
         ]
         .map(|(mode, means)| (mode_name(mode), means, self.shown.mode == mode))
+    }
+
+    /// Where the page is as it is now, without what is proposed: that is not tried again at every change.
+    fn now(&self) -> &str {
+        if self.is_clean() { &self.frame.here } else { "/" }
+    }
+
+    fn is_clean(&self) -> bool {
+        matches!(self.draft, Draft::Clean)
+    }
+
+    /// How often the stream of events beats, in seconds.
+    fn beat(&self) -> u64 {
+        BEAT.as_secs()
     }
 
     fn spelled(&self) -> &'static str {

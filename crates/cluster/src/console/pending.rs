@@ -1,7 +1,7 @@
 //! A change that was not sent yet: what differs, what it does to pods, and what somebody else made of it meanwhile. PURE.
 
 use super::facts::{Draft, Facts};
-use super::proposal::{self, Base, Proposal, Refusal, mode_name};
+use super::proposal::{self, Base, Proposal, mode_name};
 use crate::api::mesh::{MeshCNI, Mode};
 use crate::args::output::{Lang, Style};
 use crate::cli::change::{self, diff};
@@ -24,8 +24,8 @@ pub(crate) struct Pending<'a> {
     pub(crate) command: String,
     /// The same for kubectl.
     pub(crate) yaml: String,
-    /// Why it cannot be done.
-    pub(crate) refusal: Option<&'a Refusal>,
+    /// Whether it could be done by taking over what others applied.
+    pub(crate) is_held: bool,
     /// What becomes of the pods.
     pub(crate) impact: Option<Impact<'a>>,
     /// Of each field: as it was seen, as it is, as it is wanted.
@@ -66,17 +66,10 @@ impl<'a> Pending<'a> {
             sent,
             command: command(proposal),
             yaml: applied(&wanted),
-            refusal: planned.and_then(|planned| planned.as_ref().err()),
+            is_held: planned.is_some_and(|planned| planned.as_ref().is_err_and(|why| why.is_held)),
             impact: planned.and_then(|planned| planned.as_ref().ok()).map(|plan| impact(plan, lang)),
             three: if is_conflict { three(&proposal.base, &now, &wanted) } else { Vec::new() },
         })
-    }
-}
-
-impl Pending<'_> {
-    /// Whether it could be done by taking over what others applied.
-    pub(crate) fn is_held(&self) -> bool {
-        self.refusal.is_some_and(|refusal| refusal.is_held)
     }
 }
 

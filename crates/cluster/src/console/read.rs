@@ -50,6 +50,7 @@ pub(crate) struct Reader {
     pub(crate) seen: watch::Receiver<Seen>,
     survey: Paced<Survey>,
     progress: Paced<Progress>,
+    may: Paced<Result<Rights, Error>>,
     preflight: Mutex<Option<(Instant, Lang, Vec<Category>)>>,
 }
 
@@ -69,9 +70,9 @@ impl Reader {
         read_only: bool,
         seen: watch::Receiver<Seen>,
     ) -> Reader {
-        let (survey, progress) = (Paced::default(), Paced::default());
+        let (survey, progress, may) = (Paced::default(), Paced::default(), Paced::default());
         let preflight = Mutex::default();
-        Reader { connection, home, read_only, state_dir: None, seen, survey, progress, preflight }
+        Reader { connection, home, read_only, state_dir: None, seen, survey, progress, may, preflight }
     }
 
     /// The same, of somebody who may look into the pods of this machine: he runs this on it.
@@ -118,7 +119,8 @@ impl Reader {
         }
         facts.live = live;
         if looked {
-            match self.rights().await {
+            // What a page offers may be some seconds old; what is done is asked about when it is done.
+            match self.may.get("", self.rights()).await {
                 Ok(rights) => facts.rights = rights,
                 Err(error) => facts.unread.push(error.say(lang)),
             }

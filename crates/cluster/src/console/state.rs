@@ -5,10 +5,15 @@
 use super::facts::{Draft, Facts, Rights};
 use super::words::Words;
 use crate::api::condition::{Condition, ConditionStatus};
-use crate::api::mesh::Mode;
+use crate::api::mesh::{MeshCNI, Mode};
 use crate::api::status::{MeshCNIStatus, Phase};
-use crate::args::output::{Lang, Mark};
+use crate::args::output::Mark;
+use crate::cli::leader::Absent;
 use crate::codes::Code;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// Within this a controller has looked at what is wanted, by whatever clock.
+const PROMPT: SignedDuration = SignedDuration::from_secs(90);
 
 /// The states of a cluster as its page shows it, the weightiest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,10 +24,14 @@ pub(crate) enum State {
     StreamLost,
     /// Nothing was read yet.
     Loading,
+    /// No controller acts.
+    ControllerAway,
     /// Somebody else writes a chain.
     ChainConflict,
     /// There is no injector.
     InjectorMissing,
+    /// Nodes cannot serve as they are.
+    UnsupportedRuntime,
     /// Agents do not answer.
     AgentsUnreachable,
     /// Nothing moves.
@@ -48,12 +57,14 @@ pub(crate) enum State {
 impl State {
     /// All of them.
     #[cfg(test)]
-    pub(crate) const ALL: [State; 15] = [
+    pub(crate) const ALL: [State; 17] = [
         State::SessionExpired,
         State::StreamLost,
         State::Loading,
+        State::ControllerAway,
         State::ChainConflict,
         State::InjectorMissing,
+        State::UnsupportedRuntime,
         State::AgentsUnreachable,
         State::Stalled,
         State::Degraded,
@@ -72,8 +83,10 @@ impl State {
             State::SessionExpired => "session-expired",
             State::Loading => "loading",
             State::StreamLost => "stream-lost",
+            State::ControllerAway => "controller-away",
             State::ChainConflict => "chain-conflict",
             State::InjectorMissing => "injector-missing",
+            State::UnsupportedRuntime => "unsupported-runtime",
             State::AgentsUnreachable => "agents-unreachable",
             State::Stalled => "stalled",
             State::Degraded => "degraded",
@@ -91,8 +104,10 @@ impl State {
     pub(crate) fn mark(self) -> Mark {
         match self {
             State::SessionExpired
+            | State::ControllerAway
             | State::ChainConflict
             | State::InjectorMissing
+            | State::UnsupportedRuntime
             | State::AgentsUnreachable
             | State::Stalled
             | State::Degraded => Mark::Bad,
@@ -107,8 +122,10 @@ impl State {
             State::SessionExpired => (words.s_session, words.m_session),
             State::Loading => (words.s_loading, words.m_loading),
             State::StreamLost => (words.s_stream_lost, words.m_stream_lost),
+            State::ControllerAway => (words.s_controller, words.m_controller),
             State::ChainConflict => (words.s_chain, words.m_chain),
             State::InjectorMissing => (words.s_injector, words.m_injector),
+            State::UnsupportedRuntime => (words.s_runtime, words.m_runtime),
             State::AgentsUnreachable => (words.s_agents, words.m_agents),
             State::Stalled => (words.s_stalled, words.m_stalled),
             State::Degraded => (words.s_degraded, words.m_degraded),
@@ -121,27 +138,6 @@ impl State {
             State::Disabled => (words.s_disabled, words.m_disabled),
         }
     }
-}
-
-/// One thing that is said above the page: what, why, of whom, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Notice {
-    /// Its name, in the page and in tests.
-    pub(crate) name: &'static str,
-    /// How bad it is.
-    pub(crate) mark: Mark,
-    /// What.
-    pub(crate) title: String,
-    /// What it means.
-    pub(crate) meaning: String,
-    /// As `millrace explain` knows it.
-    pub(crate) code: Option<Code>,
-    /// What the cluster says of it.
-    pub(crate) cause: String,
-    /// Of whom.
-    pub(crate) affected: Vec<String>,
-    /// The next command or act.
-    pub(crate) next: String,
 }
 
 /// The states that hold, the weightiest first. There is always one.
@@ -165,9 +161,10 @@ pub(crate) fn states(facts: &Facts) -> Vec<State> {
     if is("InjectorSynced", "NoInjector") {
         states.push(State::InjectorMissing);
     }
-    if status.failing_nodes.iter().any(|node| is_agent(&node.code)) {
-        states.push(State::AgentsUnreachable);
-    }
+    let fail = |of: fn(&str) -> bool| status.failing_nodes.iter().any(|node| of(&node.code));
+    states.extend(fail(is_agent).then_some(State::AgentsUnreachable));
+    states.extend(fail(is_unfit).then_some(State::UnsupportedRuntime));
+    states.extend(away(facts).map(|_| State::ControllerAway));
     states.sort();
     states
 }
@@ -182,8 +179,7 @@ fn at(facts: &Facts) -> State {
         return if facts.live.is_null() { State::Disabled } else { State::Degraded };
     };
     let status = status(facts);
-    let behind =
-        status.observed_generation.unwrap_or_default() < mesh.metadata.generation.unwrap_or_default();
+    let behind = is_behind(mesh, &status);
     let holds = |kind: &str| condition(&status, kind).is_some_and(|one| one.status == ConditionStatus::True);
     match status.phase {
         _ if holds("Stalled") && !behind => State::Stalled,
@@ -195,89 +191,6 @@ fn at(facts: &Facts) -> State {
         Some(Phase::Running) if status.workloads.restart_debt > 0 => State::RestartDebt,
         Some(Phase::Running) if mesh.spec.mode == Mode::Cni => State::Running,
         Some(Phase::Running) => State::Clean,
-    }
-}
-
-/// What is said above the page: of each state that is not well, and of what could not be read.
-pub(crate) fn notices(facts: &Facts, lang: Lang) -> Vec<Notice> {
-    let said = states(facts).into_iter().filter(|state| state.mark() != Mark::Good);
-    let mut notices: Vec<Notice> = said.map(|state| notice(state, facts, lang)).collect();
-    let words = Words::of(lang);
-    if !facts.unread.is_empty() {
-        notices.push(Notice {
-            name: "unread",
-            mark: Mark::Odd,
-            title: words.s_unread.to_owned(),
-            meaning: words.truncated.to_owned(),
-            code: None,
-            cause: facts.unread.join("; "),
-            affected: Vec::new(),
-            next: "millrace check".to_owned(),
-        });
-    }
-    notices
-}
-
-fn notice(state: State, facts: &Facts, lang: Lang) -> Notice {
-    let status = status(facts);
-    let (title, meaning) = state.said(Words::of(lang));
-    let message = |kind: &str| condition(&status, kind).map(|one| one.message.clone()).unwrap_or_default();
-    let failing = status.failing_nodes.iter();
-    let named =
-        |node: &crate::api::status::FailingNode| format!("{} {}: {}", node.code, node.name, node.reason);
-    let first = status.failing_nodes.first().and_then(|node| Code::from_id(&node.code));
-    let (code, cause, affected) = match state {
-        State::StreamLost => {
-            (Some(Code::ServerUnreachable), facts.cut.clone().unwrap_or_default(), vec![facts.server.clone()])
-        }
-        State::ChainConflict => {
-            let cause = message("NoChainConflict");
-            let code = coded(&cause).unwrap_or(Code::ChainOverwritten);
-            (Some(code), cause, failing.map(named).collect())
-        }
-        State::InjectorMissing => (Some(Code::NoInjector), message("InjectorSynced"), Vec::new()),
-        State::AgentsUnreachable => {
-            let nodes: Vec<String> = failing.filter(|node| is_agent(&node.code)).map(named).collect();
-            let code = nodes.first().and_then(|text| coded(text));
-            (code, message("NodesConfigured"), nodes)
-        }
-        State::Stalled => (Some(Code::RolloutStalled), message("Stalled"), failing.map(named).collect()),
-        State::Degraded => (first, message("Ready"), failing.map(named).collect()),
-        State::Paused => (Some(Code::RolloutPaused), message("Reconciling"), Vec::new()),
-        State::Updating => (None, message("Ready"), Vec::new()),
-        State::RestartDebt => (Some(Code::RestartDebt), message("WorkloadsConverged"), Vec::new()),
-        State::ReadOnly if facts.rights == Rights::Look => (Some(Code::Forbidden), String::new(), Vec::new()),
-        _ => (None, String::new(), Vec::new()),
-    };
-    let by_flag = state == State::ReadOnly && facts.rights == Rights::Flag;
-    Notice {
-        name: state.name(),
-        mark: state.mark(),
-        title: title.to_owned(),
-        meaning: if by_flag { Words::of(lang).m_read_only_flag } else { meaning }.to_owned(),
-        code,
-        cause,
-        affected,
-        next: code.map(|code| code.text(lang).next.clone()).unwrap_or_default(),
-    }
-}
-
-impl Notice {
-    /// What is copied into a ticket: in English where it is ours, as the cluster says it else.
-    pub(crate) fn report(&self, facts: &Facts) -> String {
-        let code = self.code.map(|code| format!("{code} ")).unwrap_or_default();
-        let generation = facts.base().generation;
-        let mut text = format!("{code}{} ({})\n", self.title, self.name);
-        text.push_str(&format!("server: {}\ngeneration: {generation}\nat: {}\n", facts.server, facts.now));
-        for (key, value) in [("cause", &self.cause), ("next", &self.next)] {
-            if !value.is_empty() {
-                text.push_str(&format!("{key}: {value}\n"));
-            }
-        }
-        for one in &self.affected {
-            text.push_str(&format!("affected: {one}\n"));
-        }
-        text
     }
 }
 
@@ -298,17 +211,50 @@ pub(crate) fn status(facts: &Facts) -> MeshCNIStatus {
     facts.mesh.as_ref().and_then(|mesh| mesh.status.clone()).unwrap_or_default()
 }
 
-fn condition<'a>(status: &'a MeshCNIStatus, kind: &str) -> Option<&'a Condition> {
+pub(super) fn condition<'a>(status: &'a MeshCNIStatus, kind: &str) -> Option<&'a Condition> {
     status.conditions.iter().find(|one| one.kind == kind)
 }
 
-/// Codes of a node whose agent is away or does not answer.
-fn is_agent(code: &str) -> bool {
-    let codes = [Code::AgentAbsent, Code::AgentNotReady, Code::ReportStale, Code::AgentUnreachable];
+/// Why no controller is known to act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Away {
+    /// Its Lease says so.
+    Lease(Absent),
+    /// What is wanted since then was not looked at.
+    Behind(Timestamp),
+}
+
+/// Why no controller is known to act; nothing while one does, and where nobody can tell.
+pub(super) fn away(facts: &Facts) -> Option<Away> {
+    if let Some(absent) = facts.progress.lease.as_ref().and_then(|lease| lease.absent(facts.now)) {
+        return Some(Away::Lease(absent));
+    }
+    let mesh = facts.mesh.as_ref()?;
+    let since = mesh.metadata.managed_fields.iter().flatten().filter(|one| one.subresource.is_none());
+    let since = since.filter_map(|one| Some(one.time.as_ref()?.0)).max()?;
+    let late = facts.now.duration_since(since) > PROMPT;
+    (late && is_behind(mesh, &status(facts))).then_some(Away::Behind(since))
+}
+
+/// Whether the controller has not looked at what is wanted now.
+fn is_behind(mesh: &MeshCNI, status: &MeshCNIStatus) -> bool {
+    status.observed_generation.unwrap_or_default() < mesh.metadata.generation.unwrap_or_default()
+}
+
+/// Codes of a node that cannot serve as it is.
+pub(super) fn is_unfit(code: &str) -> bool {
+    let codes = [
+        Code::RuntimeTooOld,
+        Code::RuntimeHidesAnnotations,
+        Code::KernelTooOld,
+        Code::NodeUnsupported,
+        Code::NoBackend,
+    ];
     Code::from_id(code).is_some_and(|code| codes.contains(&code))
 }
 
-/// The first code that a text names.
-fn coded(text: &str) -> Option<Code> {
-    text.split(|letter: char| !letter.is_ascii_alphanumeric()).find_map(Code::from_id)
+/// Codes of a node whose agent is away or does not answer.
+pub(super) fn is_agent(code: &str) -> bool {
+    let codes = [Code::AgentAbsent, Code::AgentNotReady, Code::ReportStale, Code::AgentUnreachable];
+    Code::from_id(code).is_some_and(|code| codes.contains(&code))
 }

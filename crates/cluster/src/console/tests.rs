@@ -7,10 +7,11 @@ mod scene;
 
 use super::facts::{Draft, Facts, Namespace, PodRow};
 use super::lists::{Filter, Workloads};
+use super::notices::{notices, of_draft};
 use super::proposal::{Proposal, Refusal};
 use super::state::{State, states};
 use super::{assets, pending};
-use crate::args::output::Lang;
+use crate::args::output::{Lang, Mark};
 use crate::cli::plan::{Change, Plan};
 use askama::Template;
 use markup::{lawful, shape};
@@ -92,6 +93,22 @@ fn each_state_is_reached_and_named() {
         );
     }
     assert_eq!(reached.into_iter().collect::<Vec<_>>(), State::ALL);
+}
+
+#[test]
+fn whatever_is_wrong_says_what_of_whom_and_what_to_do() {
+    for lang in [Lang::En, Lang::Zh] {
+        for (name, facts, draft) in samples() {
+            let said = notices(&facts, lang).into_iter().chain(of_draft(&facts, &draft, lang));
+            for notice in said.filter(|one| one.mark == Mark::Bad || one.name == "stream-lost") {
+                let whole = [&notice.title, &notice.meaning, &notice.cause, &notice.next];
+                assert!(whole.iter().all(|text| !text.is_empty()), "{name}: {notice:?}");
+                assert!(notice.code.is_some() && !notice.affected.is_empty(), "{name}: {notice:?}");
+                let report = notice.report(&facts);
+                assert!(report.contains("cause: ") && report.contains("affected: "), "{report}");
+            }
+        }
+    }
 }
 
 #[test]

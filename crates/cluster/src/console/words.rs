@@ -74,6 +74,7 @@ words! {
     no_changes "Nothing differs from what is there." "与现状没有差异。";
     accepted "The API server would accept it: it was tried and not kept." "API 服务器会接受该变更:已试运行,未保存。";
     refused "It cannot be done as it is" "现在无法完成";
+    refused_means "Nothing was written." "尚未写入任何内容。";
     blast "What it does to pods, once they are restarted" "Pod 重启之后的影响";
     now "Now" "目前";
     after "After a restart" "重启之后";
@@ -248,6 +249,15 @@ words! {
     m_injector "No sidecar injector was found: no pod gets a proxy to redirect to." "未找到 sidecar 注入器:没有 Pod 会得到可重定向到的代理。";
     s_chain "Chain conflict" "CNI 链冲突";
     m_chain "Somebody else writes a node's CNI chain." "有他人在改写节点的 CNI 链。";
+    s_controller "Controller away" "控制器缺席";
+    m_controller "No controller is known to act: nothing changes, and what the page says may be old." "没有控制器在工作:一切维持原状,页面所示可能已过时。";
+    lease_free "nobody holds the controllers' Lease" "没有控制器持有 Lease";
+    lease_silent "has the Lease and has not renewed it for" "持有 Lease 但未续约已有";
+    not_looked_at "has not been looked at for" "尚未被处理已有";
+    s_runtime "Unsupported runtime" "不支持的运行时";
+    m_runtime "Nodes that should serve cannot: their runtime, kernel or platform is not supported." "部分应在服务的节点无法服务:其运行时、内核或平台不受支持。";
+    may_not_patch "you may not patch meshcnis.millrace.dev" "您没有 meshcnis.millrace.dev 的 patch 权限";
+    more "more" "项";
     s_session "Session expired" "会话已过期";
     m_session "Open the address that `millrace console` printed when it started; it lets you in again." "请打开 `millrace console` 启动时打印的地址,即可重新进入。";
     s_later "Too much at once" "请求过多";

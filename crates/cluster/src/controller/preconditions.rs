@@ -286,11 +286,23 @@ fn of_nodes(spec: &MeshCNISpec, nodes: &BTreeMap<String, Node>) -> Vec<Finding> 
     say(Code::RuntimeTooOld, unknown, &|names| {
         format!("the runtime of {names} is none that is known; use containerd or CRI-O")
     });
-    let old = named(&|node| targeted(node) && version(&node.kernel).is_some_and(|version| version < KERNEL));
+    let old = named(&|node| targeted(node) && is_old(&node.kernel));
     say(Code::KernelTooOld, old, &|names| {
         format!("the kernel of {names} is older than {}.{}; upgrade the node", KERNEL.0, KERNEL.1)
     });
     found
+}
+
+/// Why no agent can be expected to serve a node, where that is told by what its kubelet says of it: the code, and what there is.
+pub(crate) fn unfit(node: &Node) -> Option<(Code, &str)> {
+    if is_unknown(&node.runtime) {
+        return Some((Code::RuntimeTooOld, &node.runtime));
+    }
+    is_old(&node.kernel).then_some((Code::KernelTooOld, &node.kernel))
+}
+
+fn is_old(kernel: &str) -> bool {
+    version(kernel).is_some_and(|version| version < KERNEL)
 }
 
 /// containerd from 1.6 on, and CRI-O from 1.29 on, tell.

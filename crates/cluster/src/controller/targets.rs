@@ -5,6 +5,7 @@
 
 use super::observed::{Agent, Node, Observed, Report};
 use super::platforms::{self, Kind};
+use super::preconditions;
 use crate::api::mesh::MeshCNISpec;
 use crate::api::platform::Platform;
 use crate::codes::Code;
@@ -137,8 +138,19 @@ impl Seen<'_> {
             let reason = "the node is not Ready".to_owned();
             Trouble { code: Code::NodeNotReady, reason, since: self.node.since, told: true }
         });
-        let trouble = away.or(unserving).or(outdated);
+        let trouble = away.or_else(|| unserving.map(|why| self.named(why))).or(outdated);
         Target { name: name.to_owned(), group, ready: self.node.ready, serving, updated, trouble }
+    }
+
+    /// That a node does not serve is named by what it is, where that will not do.
+    fn named(&self, why: Trouble) -> Trouble {
+        match preconditions::unfit(self.node) {
+            Some((code, what)) => {
+                let reason = format!("{what} is not supported; {}", why.reason);
+                Trouble { code, reason, ..why }
+            }
+            None => why,
+        }
     }
 
     /// Why pods that start here are not redirected. What the agent says counts, while it says anything; without a report, its
@@ -197,5 +209,46 @@ fn spoken(report: &Report) -> (String, Option<Timestamp>) {
     match &report.ready {
         Some((message, since)) if !message.is_empty() => (message.clone(), Some(*since)),
         _ => ("the agent says that it does not serve".to_owned(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(runtime: &str, kernel: &str, reported: Option<bool>, expected: Option<(Code, &str)>) {
+        let node = Node { ready: true, runtime: runtime.into(), kernel: kernel.into(), ..Node::default() };
+        let now = Timestamp::from_second(1_800_000_000).expect("a time");
+        let report = reported.map(|serving| Report { serving, at: Some(now), ..Report::default() });
+        let agent = Agent { ready: true, ..Agent::default() };
+        let agents: Vec<&Agent> = if report.is_some() { vec![&agent] } else { Vec::new() };
+        let seen = Seen { node: &node, agents: &agents, report: report.as_ref(), wanted: None, now };
+        let target = seen.target("n", Group { platform: Platform::Kubeadm, canary: false });
+        let found = target.trouble.map(|trouble| (trouble.code, trouble.reason));
+        let found = found.as_ref().map(|(code, reason)| (*code, reason.as_str()));
+        assert_eq!(found, expected, "{runtime} {kernel} {reported:?}");
+    }
+
+    #[test]
+    fn a_node_that_does_not_serve_is_named_by_what_it_is() {
+        let good = "containerd://1.7.2";
+        check(good, "6.1.0", None, Some((Code::AgentAbsent, "no agent is on the node")));
+        check(
+            good,
+            "4.18.0-305.el8",
+            None,
+            Some((Code::KernelTooOld, "4.18.0-305.el8 is not supported; no agent is on the node")),
+        );
+        check(
+            "docker://20.10.7",
+            "6.1.0",
+            Some(false),
+            Some((
+                Code::RuntimeTooOld,
+                "docker://20.10.7 is not supported; the agent says that it does not serve",
+            )),
+        );
+        // Whatever it is, it serves.
+        check("docker://20.10.7", "6.1.0", Some(true), None);
     }
 }

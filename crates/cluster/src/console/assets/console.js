@@ -7,50 +7,138 @@ const form = document.getElementById("settings");
 const cut = document.getElementById("cut");
 const drawer = document.getElementById("drawer");
 
-// What is chosen and not sent is never replaced by what the cluster says.
-const dirty = () => form && !document.getElementById("unsent").hidden;
-form?.addEventListener("change", (event) => {
-  if (event.target.name !== "q") document.getElementById("unsent").hidden = false;
+// What is chosen and not sent is never replaced by what the cluster says: whatever differs from what the page came with.
+const differs = ({ type, checked, defaultChecked }) => (type === "checkbox" || type === "radio") && checked !== defaultChecked;
+const dirty = () => form && [...form.elements].some(differs);
+const searches = () => [...form.elements].some((one) => one.type === "search" && one.value !== one.defaultValue);
+const unsent = () => { document.getElementById("unsent").hidden = !dirty(); };
+form?.addEventListener("change", unsent);
+if (form) unsent();
+let sending = false;
+document.addEventListener("submit", (event) => {
+  if (event.target.dataset.within) within(event);
+  else if (event.target.method !== "dialog") sending = event.target === form || !dirty();
 });
 window.addEventListener("beforeunload", (event) => {
   if (dirty() && !sending) event.preventDefault();
 });
-let sending = false;
-document.addEventListener("submit", (event) => {
-  if (event.target.dataset.within) within(event);
-  else if (event.target.method !== "dialog") sending = true;
-});
 
 async function page(address, more) {
   const answer = await fetch(address, { headers: { accept: "text/html" }, credentials: "same-origin", ...more });
-  const text = await answer.text();
-  return new DOMParser().parseFromString(text, "text/html");
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  fresh.status = answer.status;
+  return fresh;
+}
+
+// Who has the focus, and what is folded out, is found again in a part that was replaced.
+const mark = (element) => [element.tagName, element.id, element.name, element.value, element.getAttribute("href")].join();
+const notice = (details) => details.closest("[data-notice]")?.dataset.notice;
+function replace(old, next) {
+  const active = old.contains(document.activeElement) && mark(document.activeElement);
+  const open = [...old.querySelectorAll("details[open]")].map(notice);
+  old.className = next.className;
+  if (next.dateTime) old.dateTime = next.dateTime;
+  // The element stays, so that a screen reader says what is new in it.
+  old.replaceChildren(...next.childNodes);
+  for (const details of old.querySelectorAll("details")) details.open = open.includes(notice(details));
+  if (active) [...old.querySelectorAll("a, button, input, pre, summary")].find((one) => mark(one) === active)?.focus({ preventScroll: true });
 }
 
 // The parts of the page that are about now are replaced by those of the page as it is now.
+let shown = performance.now();
+let ended = false;
 async function refresh() {
-  const fresh = await page(location.href);
-  body.dataset.state = fresh.body.dataset.state ?? body.dataset.state;
+  const fresh = await page(body.dataset.now);
+  if (fresh.status === 401) {
+    // The session is over: what is said of that takes the place of what is said of the stream.
+    ended = true;
+    cut.replaceChildren(...fresh.getElementById("main").childNodes);
+    cut.hidden = false;
+    return;
+  }
+  if (fresh.status !== 200) throw new Error(String(fresh.status));
+  shown = performance.now();
+  body.dataset.state = fresh.body.dataset.state;
+  document.title = fresh.title;
   for (const old of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(old.id);
-    // The element stays, so that a screen reader says what is new in it.
-    if (next && next.innerHTML !== old.innerHTML && !old.contains(document.activeElement)) {
-      old.className = next.className;
-      old.replaceChildren(...next.childNodes);
-    }
+    const kept = old === form && (dirty() || searches() || old.contains(document.activeElement));
+    if (next && !kept && next.innerHTML !== old.innerHTML) replace(old, next);
   }
   offer();
 }
 
+// One refresh at a time, at most one a second, and none of a page that nobody sees.
+let busy = false;
+let wanted = false;
+let last = 0;
+function soon() {
+  wanted = true;
+  if (busy || document.hidden || ended) return;
+  busy = true;
+  setTimeout(async () => {
+    wanted = false;
+    // What fails now is tried again when the stream is heard.
+    await refresh().catch(() => { failed = true; });
+    last = performance.now();
+    busy = false;
+    if (wanted) soon();
+  }, Math.max(0, last + 1000 - performance.now()));
+}
+let failed = false;
+document.addEventListener("visibilitychange", () => { if (wanted) soon(); });
+
+// The stream, and the clock: the server beats; a stream that is silent for longer, or cut for a while, is stale.
 if (body.dataset.events && window.EventSource) {
-  const events = new EventSource(body.dataset.events);
+  const [fresh, stale] = document.getElementById("alive").children;
+  const age = document.getElementById("age");
+  const beat = 1000 * body.dataset.beat;
+  let heard = performance.now();
+  let broken = null;
+  let live = true;
   let seen = null;
-  events.addEventListener("status", (event) => {
-    cut.hidden = true;
-    if (seen !== null && seen !== event.data) refresh().catch(() => { cut.hidden = false; });
-    seen = event.data;
-  });
-  events.addEventListener("error", () => { cut.hidden = false; });
+
+  const say = (is) => {
+    live = is;
+    fresh.hidden = !is;
+    stale.hidden = is;
+    if (!ended) cut.hidden = is;
+  };
+  const hear = () => {
+    heard = performance.now();
+    broken = null;
+    if (!live || failed) soon();
+    failed = false;
+    say(true);
+  };
+  const listen = () => {
+    const events = new EventSource(body.dataset.events);
+    events.addEventListener("open", hear);
+    events.addEventListener("status", (event) => {
+      if (seen !== null && seen !== event.data) soon();
+      seen = event.data;
+      hear();
+    });
+    events.addEventListener("beat", () => {
+      // Ages, nodes and events change though the MeshCNI does not.
+      if (performance.now() - shown > 4 * beat) soon();
+      hear();
+    });
+    events.addEventListener("error", () => {
+      broken ??= performance.now();
+      if (events.readyState !== EventSource.CLOSED) return;
+      // Refused, not lost: the page says why, if it is for good.
+      soon();
+      setTimeout(() => { if (!ended) listen(); }, beat);
+    });
+  };
+  const short = (seconds) => seconds < 120 ? `${seconds}s` : seconds < 7200 ? `${Math.floor(seconds / 60)}m` : `${Math.floor(seconds / 3600)}h`;
+  setInterval(() => {
+    const now = performance.now();
+    age.textContent = `(${short(Math.floor((now - shown) / 1000))} ${age.dataset.ago})`;
+    if (ended || now - heard > 2.5 * beat || (broken !== null && now - broken > 3000)) say(false);
+  }, 1000);
+  listen();
 }
 
 // Drawers are pages; with a script they open beside the list.

@@ -7,6 +7,7 @@ use crate::args::output::{Lang, Mark};
 use crate::cli::explain::cluster::Under;
 use crate::cli::findings::{Category, Line};
 use crate::cli::happened::Happened;
+use crate::cli::leader::Lease;
 use crate::cli::plan::{Change, Plan};
 use crate::cli::revisions::Revision;
 use crate::codes::Code;
@@ -206,6 +207,8 @@ fn in_trouble() -> Vec<(State, Facts)> {
     let degraded = |code: &str| {
         facts(json!({}), status("Degraded", "Serving", json!({ "failingNodes": failing(code) })))
     };
+    let unfit = json!([{ "name": "n3", "code": "MR5003", "reason": "docker://20.10.7 is not supported; no agent is on the node" }]);
+    let unfit = facts(json!({}), status("Degraded", "Serving", json!({ "failingNodes": unfit })));
     let said = |phase: &str, state: &str, kind: &str, held: &str, reason: &str, message: &str| {
         let conditions = json!({ "conditions": [condition(kind, held, reason, message)] });
         facts(json!({}), status(phase, state, conditions))
@@ -218,6 +221,11 @@ fn in_trouble() -> Vec<(State, Facts)> {
         (State::Stalled, said("Degraded", "Installing", "Stalled", "True", stalled.0, stalled.1)),
         (State::StreamLost, lost),
         (State::AgentsUnreachable, degraded("MR2002")),
+        (State::UnsupportedRuntime, unfit),
+        (
+            State::ControllerAway,
+            Facts { progress: Progress { lease: Some(Lease::default()), ..running().progress }, ..running() },
+        ),
         (State::InjectorMissing, said("Running", "Serving", "InjectorSynced", "False", none.0, none.1)),
         (
             State::ChainConflict,

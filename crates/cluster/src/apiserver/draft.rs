@@ -208,6 +208,8 @@ pub(crate) fn patch(
     let merged = apply::apply(&before, &wanted, &kind.shape, manager, asked.force)?;
     let mut draft = match old {
         Some(old) => replacing(asked, old, merged)?,
+        // An apply makes objects, and never parts of one that is not there.
+        None if !asked.subresource.is_empty() => return Err(Refusal::not_found(kind.about(&asked.name))),
         None => Draft { new: begun(asked, merged)?, ..create(asked, wanted)? },
     };
     draft.applied = true;

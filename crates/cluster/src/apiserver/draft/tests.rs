@@ -86,7 +86,9 @@ fn changes() {
     let draft = patch(&status, Some(&old), Form::Merge, &both);
     check(draft.clone(), &status, "/status/phase", Ok(json!("Running")));
     check(draft, &status, "/spec/activeDeadlineSeconds", Ok(Value::Null));
-    check(patch(&status, None, form, &both), &status, "", Err((404, "pods \"a\" not found")));
+    for form in [form, Form::Apply] {
+        check(patch(&status, None, form, &both), &status, "", Err((404, "pods \"a\" not found")));
+    }
 }
 
 #[test]

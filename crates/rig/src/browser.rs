@@ -27,7 +27,7 @@ const NEEDS: [(&str, &str); 4] = [
     ("unshare", "apt-get install util-linux"),
 ];
 /// What keeps a browser to itself: it asks nobody in the background, and keeps nothing.
-const FLAGS: [&str; 12] = [
+const FLAGS: [&str; 13] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -40,7 +40,18 @@ const FLAGS: [&str; 12] = [
     "--disable-extensions",
     "--force-color-profile=srgb",
     "--font-render-hinting=none",
+    "--disable-font-subpixel-positioning",
 ];
+
+/// The fonts of a page that names none, whichever the machine prefers: a picture looks the same everywhere.
+const FONTS: &str = r#"<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
+<fontconfig>
+  <include>/etc/fonts/fonts.conf</include>
+  <match><test name="family"><string>system-ui</string></test><edit name="family" mode="prepend" binding="strong"><string>Inter</string></edit></match>
+  <match><test name="family"><string>sans-serif</string></test><edit name="family" mode="prepend" binding="strong"><string>Inter</string></edit></match>
+</fontconfig>
+"#;
 
 /// Keys that are no letters, as WebDriver names them.
 pub mod keys {
@@ -83,6 +94,9 @@ impl Browser {
         }
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--", "chromedriver", "--port=0"]);
         command.env("HOME", &folder).env("XDG_CONFIG_HOME", &folder).env("XDG_CACHE_HOME", &folder);
+        let fonts = folder.join("fonts.conf");
+        std::fs::write(&fonts, FONTS).expect("a folder of ours is writable");
+        command.env("FONTCONFIG_FILE", fonts);
         let driver = Held::start(command);
         let port = until("chromedriver listens", PATIENCE, || {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
@@ -175,8 +189,9 @@ impl Browser {
         self.tell("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 
-    /// The window as a PNG.
+    /// The window as a PNG, without scroll bars.
     pub fn picture(&self) -> Vec<u8> {
+        self.tell("Emulation.setScrollbarsHidden", &json!({ "hidden": true }));
         let text = self.wire.get(&format!("{}/screenshot", self.session));
         STANDARD.decode(text.as_str().unwrap_or_default()).expect("a picture is base64")
     }

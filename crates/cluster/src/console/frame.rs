@@ -71,6 +71,18 @@ impl Frame {
         super::assets::STYLE
     }
 
+    /// Whether the page is in a section, which is known by the path of its list.
+    pub(crate) fn is_in(&self, section: &str) -> bool {
+        let path = self.here.split('?').next().unwrap_or_default();
+        let known = ["/workloads", "/nodes", "/history"];
+        let of = |path: &str| match path.split('/').nth(1) {
+            Some("pods") => "/workloads",
+            Some("node") => "/nodes",
+            _ => known.into_iter().find(|known| path == *known).unwrap_or("/"),
+        };
+        of(path) == section
+    }
+
     /// An asset's path.
     pub(crate) fn asset(&self, name: &str) -> String {
         super::assets::path(name)

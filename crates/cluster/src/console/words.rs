@@ -155,7 +155,7 @@ words! {
     fails "does not hold" "不成立";
     condition "Condition" "条件";
     outside "outside the mesh" "网格之外";
-    stays_so "the same after a restart" "重启后不变";
+    stays_so "the same" "不变";
     settings_from "Settings, from" "设置,来源于";
     as_every_pod "as for every pod" "与所有 Pod 相同";
     complaints "Complaints" "问题";

@@ -37,8 +37,19 @@ const WORKLOADS: [(&str, &str, usize); 14] = [
     ("payments", "receipts", 2),
 ];
 
+/// Who redirects the pods.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Each pod itself.
+    Themselves,
+    /// The node's chain, but for the namespace `legacy`.
+    Cni,
+    /// The same, but for pods of the namespace `payments` that were not restarted since.
+    CniButSome,
+}
+
 /// Puts all of it there but the MeshCNI.
-pub(crate) fn build(cluster: &Cluster) {
+pub(crate) fn build(cluster: &Cluster, by: By) {
     let mut all: Vec<Value> = Vec::new();
     for (name, injection) in NAMESPACES {
         let labels = if injection.is_empty() { json!({}) } else { json!({ "istio-injection": injection }) };
@@ -47,33 +58,41 @@ pub(crate) fn build(cluster: &Cluster) {
     for name in NODES {
         all.push(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name },
             "status": { "conditions": [condition("Ready", "True", "KubeletReady", "kubelet is ready")] } }));
-        all.push(json!({ "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNINode", "metadata": { "name": name }, "spec": {} }));
     }
     let pods = WORKLOADS.iter().flat_map(|(namespace, workload, count)| {
-        (0..*count).map(move |number| pod(namespace, workload, number))
+        (0..*count).map(move |number| pod(namespace, workload, number, by))
     });
     all.extend(pods);
     cluster.create(&json!({ "apiVersion": "v1", "kind": "List", "items": all }));
-    for name in NODES {
-        report(cluster, name, json!({}));
+    if by != By::Themselves {
+        install(cluster);
     }
 }
 
-/// A pod; those in the namespace `legacy` redirect themselves.
-fn pod(namespace: &str, workload: &str, number: usize) -> Value {
+/// Says of every node that its agent serves.
+pub(crate) fn install(cluster: &Cluster) {
+    let report = |name: &str| json!({ "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNINode", "metadata": { "name": name }, "spec": {} });
+    let reports: Vec<Value> = NODES.into_iter().map(report).collect();
+    cluster.create(&json!({ "apiVersion": "v1", "kind": "List", "items": reports }));
+    for name in NODES {
+        self::report(cluster, name, json!({}));
+    }
+}
+
+fn pod(namespace: &str, workload: &str, number: usize, by: By) -> Value {
     let hash = ["6c9f8d7b5", "7d4b9c6f8", "5f7c8b9d4"][workload.len() % 3];
     let name = format!("{workload}-{hash}-{}", ["x2k9q", "m7vdl", "t4wzp"][number % 3]);
-    let is_cni = namespace != "legacy";
-    let (init, stamp) = match is_cni {
-        true => ("istio-validation", r#"{"v":1,"redirect":{}}"#),
-        false => ("istio-init", r#"{"v":1,"skip":"NamespaceExcluded"}"#),
+    let is_cni = match by {
+        By::Themselves => false,
+        By::Cni => namespace != "legacy",
+        By::CniButSome => !["legacy", "payments"].contains(&namespace),
     };
+    let init = if is_cni { "istio-validation" } else { "istio-init" };
     let node = NODES[1 + (workload.len() + number) % (NODES.len() - 1)];
-    json!({
+    let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": name, "namespace": namespace, "labels": { "app": workload, "pod-template-hash": hash },
-            "annotations": { "millrace.dev/redirect": stamp,
-                "sidecar.istio.io/status": format!(r#"{{"initContainers":["{init}"],"containers":["istio-proxy"]}}"#) },
+            "annotations": { "sidecar.istio.io/status": format!(r#"{{"initContainers":["{init}"],"containers":["istio-proxy"]}}"#) },
             "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{workload}-{hash}"),
                 "controller": true, "uid": "0f8fad5b-d9cb-469f-a165-70867728950e" }] },
         "spec": { "nodeName": node,
@@ -84,7 +103,11 @@ fn pod(namespace: &str, workload: &str, number: usize) -> Value {
                   "securityContext": { "runAsUser": 1337, "runAsGroup": 1337 } },
             ] },
         "status": { "phase": "Running" },
-    })
+    });
+    if is_cni {
+        pod["metadata"]["annotations"]["millrace.dev/redirect"] = json!(r#"{"v":1,"redirect":{}}"#);
+    }
+    pod
 }
 
 /// Says of a node what its agent would, but for what differs.
@@ -140,6 +163,26 @@ pub(crate) fn tell(cluster: &Cluster, phase: &str, state: &str, more: Value) {
     });
     set(&mut told, more);
     cluster.report(phase, state, told);
+}
+
+/// Keeps what was wanted before, as a controller does: five revisions, the last of them what is wanted now.
+pub(crate) fn remember(cluster: &Cluster) {
+    let excluded = ["kube-system", "istio-system", "legacy", "payments"];
+    let specs = [
+        json!({ "mode": "InitContainer" }),
+        json!({ "excludeNamespaces": excluded }),
+        json!({ "excludeNamespaces": excluded, "rollout": { "maxUnavailable": "10%" } }),
+        cluster.mesh()["spec"].clone(),
+    ];
+    for (number, spec) in (1..).zip(specs) {
+        cluster.create(&json!({
+            "apiVersion": "apps/v1", "kind": "ControllerRevision",
+            "metadata": { "name": format!("millrace-{number}"), "namespace": "millrace-system",
+                "labels": { "app.kubernetes.io/managed-by": "millrace-controller" },
+                "annotations": { "millrace.dev/generation": (number + 3).to_string() } },
+            "revision": number, "data": { "spec": spec, "image": "registry.example/millrace:0.1.0" },
+        }));
+    }
 }
 
 /// What changed up to a generation, the latest first.

@@ -12,5 +12,6 @@ mod program;
 
 mod bookinfo;
 mod pages;
+mod pictures;
 mod served;
 mod sound;

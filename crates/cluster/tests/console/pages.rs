@@ -12,7 +12,7 @@ fn every_page_is_sound() {
     const TEST: &str = "console::every_page_is_sound";
     let (Some(judge), Some(browser)) = (Judge::new(TEST), Browser::start(TEST)) else { return };
     let cluster = Cluster::embedded(&["--no-controllers"]);
-    bookinfo::build(&cluster);
+    bookinfo::build(&cluster, bookinfo::By::Cni);
     cluster.run(&["enable", "--exclude=kube-system,istio-system,legacy"]);
     bookinfo::tell(&cluster, "Running", "Serving", json!({}));
     let served = Served::start(&cluster, &[]);

@@ -26,6 +26,8 @@ pub(crate) const MANAGER: &str = CONTROLLER;
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label by which an object is known to be of Millrace.
 pub(crate) const PART_OF: &str = "app.kubernetes.io/part-of";
+/// The namespace whose pods our webhook never looks at, beside the controller's own.
+pub(crate) const SYSTEM: &str = "kube-system";
 /// Who says what agents write as events.
 pub(crate) const AGENTS_EVENTS: &str = "millrace-agent";
 /// The labels of the controller's Deployment and of its pods, as a selector.

@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub(crate) struct Facts {
     /// The API server's address, for people.
     pub(crate) server: String,
+    /// The controller's namespace.
+    pub(crate) home: String,
     /// Whether the MeshCNI was looked for yet.
     pub(crate) looked: bool,
     /// The MeshCNI as it is on the wire; null if there is none.

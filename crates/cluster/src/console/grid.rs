@@ -16,7 +16,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// The most cells while something is on its way or wrong, and the most at rest.
-const MOST_CELLS: usize = 200;
+const MOST_CELLS: usize = 120;
 const AT_REST: usize = 60;
 
 /// The grid.
@@ -84,22 +84,21 @@ impl Grid {
     }
 }
 
-/// How a node is that the controller does not name, and why, as the catalogue says it.
+/// How a node is that the controller does not name, and its code.
 fn judged(node: &NodeRow, now: Timestamp, lang: Lang) -> (Mark, String) {
-    let coded = |mark: Mark, code: Code| (mark, format!("{code} {}", code.text(lang).meaning));
+    let words = Words::of(lang);
+    let coded = |mark: Mark, said: &str, code: Code| (mark, format!("{said}, {code}"));
     match marked(node.serves, node.reported, now) {
-        Mark::Bad => coded(Mark::Bad, Code::AgentNotReady),
-        _ if node.contested => coded(Mark::Bad, Code::ChainOverwritten),
+        Mark::Bad => coded(Mark::Bad, words.serves_no, Code::AgentNotReady),
+        _ if node.contested => coded(Mark::Bad, words.s_chain, Code::ChainOverwritten),
         Mark::Odd => {
-            let (mark, said) = coded(Mark::Odd, Code::ReportStale);
-            let age = node.reported.map(|at| format!(" ({})", ago(at, now)));
-            (mark, said + &age.unwrap_or_default())
+            let age = node.reported.map(|at| ago(at, now)).unwrap_or_default();
+            coded(Mark::Odd, &format!("{} {age} {}", words.reported, words.ago), Code::ReportStale)
         }
         Mark::Good if node.drifted > 0 => {
-            let (mark, said) = coded(Mark::Odd, Code::RulesDrifted);
-            (mark, format!("{said} ({})", node.drifted))
+            coded(Mark::Odd, &format!("{} {}", words.drifted, node.drifted), Code::RulesDrifted)
         }
-        Mark::Good => (Mark::Good, Words::of(lang).serves_yes.to_owned()),
+        Mark::Good => (Mark::Good, words.serves_yes.to_owned()),
     }
 }
 
@@ -151,9 +150,15 @@ mod tests {
         let mut some: Vec<NodeRow> = well(500);
         some.extend([node(1, true, 1000, false, 0), node(2, true, 9, true, 0), node(3, true, 9, false, 2)]);
         some.push(node(4, false, 9, false, 0));
-        let first = ["gone: MR2002", "n0002: MR2104", "n0004: MR2003", "n0001: MR2004", "n0003: MR2302"];
-        check(&grid(some, 0, true), MOST_CELLS, &[(Mark::Good, 305)], 0, &first);
+        let first = [
+            "gone: MR2002",
+            "n0002: Chain conflict, MR2104",
+            "n0004: does not serve, MR2003",
+            "n0001: Reported 16m ago, MR2004",
+            "n0003: Drifted 2, MR2302",
+        ];
+        check(&grid(some, 0, true), MOST_CELLS, &[(Mark::Good, 385)], 0, &first);
         let bad = (0..500).map(|number| node(number, false, 60, false, 0)).collect();
-        check(&grid(bad, 501, true), MOST_CELLS, &[(Mark::Bad, 301)], 0, &["gone: ", "n0000: "]);
+        check(&grid(bad, 501, true), MOST_CELLS, &[(Mark::Bad, 381)], 0, &["gone: ", "n0000: "]);
     }
 }

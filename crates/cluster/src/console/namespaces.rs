@@ -3,11 +3,13 @@
 //! A cluster may have thousands: few are shown, found by a search, and what is chosen and not shown is carried along.
 
 use super::facts::{Facts, PodRow};
+use super::words::Words;
+use crate::api::ours::SYSTEM;
 use crate::mechanism::Mechanism;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most rows of one page (M10): a page is to be light, and nobody reads more.
-const MOST_ROWS: usize = 100;
+const MOST_ROWS: usize = 80;
 
 /// The picker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,12 +33,38 @@ pub(crate) struct Row {
     pub(crate) exists: bool,
     /// Whether it is chosen.
     pub(crate) excluded: bool,
-    /// Who else excludes it: it can be unchosen there alone.
-    pub(crate) held_by: Option<String>,
+    /// Why it is not like others.
+    pub(crate) lock: Option<Lock>,
     /// What its labels say of injection.
     pub(crate) injection: String,
     /// Its pods.
     pub(crate) pods: Pods,
+}
+
+impl Row {
+    /// Whether nothing that is chosen here changes anything.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.lock == Some(Lock::Always)
+    }
+}
+
+/// Why a namespace is not chosen and unchosen like others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Our webhook never looks at pods there: they keep istio-init, chosen or not.
+    Always,
+    /// This one applied it as well: unless that is taken over, it stays.
+    Held(String),
+}
+
+impl Lock {
+    /// The reason, and what to do.
+    pub(crate) fn said(&self, words: &Words) -> String {
+        match self {
+            Lock::Always => words.locked_always.to_owned(),
+            Lock::Held(holder) => format!("{} {holder}: {}", words.locked_by, words.held_means),
+        }
+    }
 }
 
 /// Pods of the mesh by who redirects them.
@@ -81,9 +109,10 @@ pub(crate) fn picker(facts: &Facts, excluded: &[String], search: &str) -> Picker
     names.truncate(MOST_ROWS);
     let row = |name: &&str| Row {
         name: (*name).to_owned(),
-        exists: there.contains_key(name),
+        // Where none could be read, nothing is said of one.
+        exists: there.is_empty() || there.contains_key(name),
         excluded: chosen.contains(name),
-        held_by: held(facts, name),
+        lock: lock(facts, name),
         injection: there.get(name).map(|text| (*text).to_owned()).unwrap_or_default(),
         pods: pods.get(name).copied().unwrap_or_default(),
     };
@@ -92,10 +121,12 @@ pub(crate) fn picker(facts: &Facts, excluded: &[String], search: &str) -> Picker
     Picker { search: search.to_owned(), rows, more, carried }
 }
 
-/// Who holds the entry of a namespace.
-fn held(facts: &Facts, name: &str) -> Option<String> {
+fn lock(facts: &Facts, name: &str) -> Option<Lock> {
+    if name == SYSTEM || name == facts.home {
+        return Some(Lock::Always);
+    }
     let entry = format!(".spec.excludeNamespaces[\"{name}\"]");
-    facts.held.iter().find(|(field, _)| *field == entry).map(|(_, holder)| holder.clone())
+    facts.held.iter().find(|(field, _)| *field == entry).map(|(_, holder)| Lock::Held(holder.clone()))
 }
 
 #[cfg(test)]
@@ -116,7 +147,19 @@ mod tests {
     #[test]
     fn what_is_chosen_comes_first_and_is_never_lost() {
         check(3, &["n002", "gone"], "", &["gone", "n002", "n000", "n001"], 0, &[]);
-        check(250, &["n200"], "", &["n200", "n000"], 150, &[]);
+        check(250, &["n200"], "", &["n200", "n000"], 170, &[]);
         check(250, &["n200", "gone"], "n00", &["n000"], 0, &["gone", "n200"]);
+    }
+
+    #[test]
+    fn a_lock_says_who_and_why() {
+        let held = vec![(".spec.excludeNamespaces[\"shop\"]".to_owned(), "gitops".to_owned())];
+        let facts = Facts { home: "millrace-system".to_owned(), held, ..Facts::default() };
+        assert_eq!(lock(&facts, "shop"), Some(Lock::Held("gitops".to_owned())));
+        assert_eq!(
+            (lock(&facts, SYSTEM), lock(&facts, "millrace-system")),
+            (Some(Lock::Always), Some(Lock::Always))
+        );
+        assert_eq!(lock(&facts, "web"), None);
     }
 }

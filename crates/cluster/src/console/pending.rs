@@ -9,9 +9,13 @@ use crate::cli::plan::{Change, Plan, summary};
 use crate::print::yaml;
 use kube::Resource;
 use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
+/// The most namespaces that are listed.
+const MOST_TOTALS: usize = 20;
 /// The most pods that are listed.
-const MOST_LISTED: usize = 50;
+const MOST_LISTED: usize = 30;
 
 /// A change that was not sent yet.
 #[derive(Debug)]
@@ -37,6 +41,10 @@ pub(crate) struct Pending<'a> {
 pub(crate) struct Impact<'a> {
     /// In a sentence.
     pub(crate) summary: String,
+    /// By namespace, the most first: how many change, and how many of them nobody restarts.
+    pub(crate) totals: Vec<(&'a str, [usize; 2])>,
+    /// How many more namespaces there are.
+    pub(crate) others: usize,
     /// The first of those that change.
     pub(crate) changes: &'a [Change],
     /// How many more there are.
@@ -81,10 +89,22 @@ impl Impact<'_> {
 }
 
 fn impact(plan: &Plan, lang: Lang) -> Impact<'_> {
+    let mut totals: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    for change in &plan.changes {
+        let [all, bare] = totals.entry(&change.namespace).or_default();
+        *all += 1;
+        *bare += usize::from(change.workload.is_none());
+    }
+    let others = totals.len().saturating_sub(MOST_TOTALS);
+    let mut totals: Vec<(&str, [usize; 2])> = totals.into_iter().collect();
+    totals.sort_by_key(|(name, [all, _])| (Reverse(*all), *name));
+    totals.truncate(MOST_TOTALS);
     let listed = plan.changes.len().min(MOST_LISTED);
     let remarks = plan.remarks.iter().take(MOST_LISTED);
     Impact {
         summary: summary(plan, Style { lang, ..Style::default() }),
+        totals,
+        others,
         changes: &plan.changes[..listed],
         more: plan.changes.len() - listed,
         remarks: remarks.map(|(pod, code, words)| format!("{code} {pod}: {words}")).collect(),

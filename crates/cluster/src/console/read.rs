@@ -103,8 +103,8 @@ impl Reader {
         let came = timeout(FIRST_LOOK, receiver.wait_for(|seen| seen.looked || seen.cut.is_some())).await;
         let seen = came.ok().and_then(Result::ok).map(|seen| seen.clone()).unwrap_or_default();
         let Seen { looked, live, cut } = seen;
-        let mut facts =
-            Facts { server: self.connection.server.clone(), looked, now: now(), ..Facts::default() };
+        let (server, home) = (self.connection.server.clone(), self.home.clone());
+        let mut facts = Facts { server, home, looked, now: now(), ..Facts::default() };
         match cut {
             Some(error @ Error::NotInstalled { .. }) => facts.unread.push(error.say(lang)),
             Some(error) => facts.cut = Some(error.say(lang)),

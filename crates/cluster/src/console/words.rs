@@ -61,6 +61,11 @@ words! {
     by_nobody "By nobody" "无人重定向";
     owes "Need a restart" "需重启";
     locked_by "held by" "归属";
+    held_means "it was applied there; change it there, or take it over in the review" "由其应用;请在那里修改,或在查看变更时接管";
+    locked_always "always: no webhook of Millrace looks at pods there, so that they keep istio-init" "始终排除:Millrace 的 Webhook 不处理其中的 Pod,它们保留 istio-init";
+    pods_changed "Pods that change" "发生变化的 Pod";
+    pods_bare "of them nobody restarts" "其中无人会重启";
+    more_namespaces "more namespaces" "个其他命名空间";
     not_there "no such namespace" "无此命名空间";
     search "Search" "搜索";
     find_namespace "Find namespaces by name" "按名称查找命名空间";

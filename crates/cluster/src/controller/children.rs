@@ -9,7 +9,7 @@ use super::targets::{Digests, Group};
 use crate::api::convert::{AgentConfig, agent_config, text_digest};
 use crate::api::mesh::{AuditPolicy, MeshCNISpec, WebhookFailurePolicy};
 use crate::api::ours::PLATFORM_LABEL;
-pub(crate) use crate::api::ours::{MANAGED_BY, MANAGER, REVISION, Release};
+pub(crate) use crate::api::ours::{MANAGED_BY, MANAGER, REVISION, Release, SYSTEM};
 use crate::api::platform::Platform;
 use crate::args::print::Profile;
 use crate::print::objects;
@@ -130,7 +130,7 @@ pub(crate) fn admission(home: &Home, spec: &MeshCNISpec, endpoint: &Endpoint) ->
             "failurePolicy": policy,
             "matchPolicy": "Equivalent",
             "namespaceSelector": { "matchExpressions": [{
-                "key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", home.namespace],
+                "key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [SYSTEM, home.namespace],
             }] },
             "reinvocationPolicy": "IfNeeded",
             "rules": [{

@@ -30,8 +30,11 @@ pub(super) fn lawful(name: &str, html: &str) {
             !control || tag.get("id").is_some_and(|id| labelled.contains(id)),
             "{name}: {tag:?} has no label"
         );
-        let pointed =
-            tag.get("aria-labelledby").into_iter().flat_map(|all| all.split(' ')).chain(tag.get("for"));
+        let pointed = ["aria-labelledby", "aria-describedby"]
+            .into_iter()
+            .filter_map(|key| tag.get(key))
+            .flat_map(|all| all.split(' '))
+            .chain(tag.get("for"));
         for id in pointed.chain(tag.get("data-copy")) {
             assert!(ids.contains(id), "{name}: nothing has the id {id}");
         }

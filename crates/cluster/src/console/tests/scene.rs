@@ -59,6 +59,7 @@ fn nothing() -> Facts {
     Facts {
         server: "https://10.0.0.1:6443".into(),
         looked: true,
+        home: "millrace-system".into(),
         namespaces: [namespace("kube-system", ""), namespace("shop", "istio-injection=enabled")].into(),
         pods: [pod("web-1", Mechanism::Cni, false), pod("web-2", Mechanism::InitContainer, true)].into(),
         progress: progress(&["n1", "n2", "n3"], "ChainRepaired", "10-x.conflist was rewritten"),
@@ -177,7 +178,7 @@ fn at_rest() -> Vec<(State, Facts)> {
     let lines = vec![Line::good("an injector is there".into()), cilium];
     let preflight = Category { name: "injection", title: "injection", lines };
     let by_themselves = facts(json!({ "mode": "InitContainer" }), status("Running", "Installing", json!({})));
-    let held = vec![(".spec.excludeNamespaces[\"kube-system\"]".into(), "gitops".into())];
+    let held = vec![(".spec.excludeNamespaces[\"istio-system\"]".into(), "gitops".into())];
     vec![
         (State::Disabled, Facts { preflight: vec![preflight], ..nothing() }),
         (State::Clean, by_themselves),
@@ -244,7 +245,7 @@ pub(super) fn pod(text: &str) -> Value {
     })
 }
 
-fn node(text: &str) -> MeshCNINode {
+pub(super) fn node(text: &str) -> MeshCNINode {
     let at = "2026-11-22T11:59:00Z";
     serde_json::from_value(json!({
         "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNINode", "metadata": { "name": text }, "spec": {},

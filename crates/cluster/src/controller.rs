@@ -31,12 +31,18 @@ pub(crate) mod watches;
 pub(crate) mod workloads;
 pub(crate) mod world;
 
-use crate::args::controller::Controller;
+use crate::args::controller::{Console, Controller};
 use crate::telemetry;
 use anyhow::Result;
+use kube::Config;
+use tokio_util::sync::CancellationToken;
+
+/// What serves the console beside a controller, until the token is cancelled: with the flags, the controller's own way to the API server
+/// and its namespace. The controller knows nothing else of it.
+pub(crate) type Serve = fn(&Console, Config, String, CancellationToken) -> Result<()>;
 
 /// Runs the controller.
-pub(crate) fn run(args: &Controller) -> Result<()> {
+pub(crate) fn run(args: &Controller, console: Serve) -> Result<()> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     telemetry::start(&args.log, variable)?;
     // Two of one name would both act: a process is told from another on the same machine.
@@ -44,5 +50,5 @@ pub(crate) fn run(args: &Controller) -> Result<()> {
     let identity = name.unwrap_or_else(|| format!("millrace-controller-{}", std::process::id()));
     let namespace = args.namespace.clone().or_else(|| variable("POD_NAMESPACE"));
     let namespace = namespace.unwrap_or_else(|| crate::print::words::NAMESPACE.to_owned());
-    run::run(args, identity, namespace)
+    run::run(args, identity, namespace, console)
 }

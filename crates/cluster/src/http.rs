@@ -10,11 +10,12 @@ use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -129,21 +130,25 @@ pub(crate) fn bind_unix(path: &Path) -> Result<UnixListener, Error> {
 pub(crate) trait Accept {
     /// What a connection is.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// The next connection.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// The next connection, and whose it is where that has an address.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
+
+/// Whose connection a request came by; each request has it as an extension. Nothing of a unix socket's peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Peer(pub(crate) Option<IpAddr>);
 
 impl Accept for TcpListener {
     type Stream = tokio::net::TcpStream;
-    async fn accept(&self) -> io::Result<Self::Stream> {
-        TcpListener::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<(Self::Stream, Peer)> {
+        TcpListener::accept(self).await.map(|(stream, address)| (stream, Peer(Some(address.ip()))))
     }
 }
 
 impl Accept for UnixListener {
     type Stream = tokio::net::UnixStream;
-    async fn accept(&self) -> io::Result<Self::Stream> {
-        UnixListener::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<(Self::Stream, Peer)> {
+        UnixListener::accept(self).await.map(|(stream, _)| (stream, Peer(None)))
     }
 }
 
@@ -160,10 +165,10 @@ pub(crate) async fn serve(listener: impl Accept, router: Router, limits: Limits,
         };
         match stop.run_until_cancelled(listener.accept()).await {
             None => break,
-            Some(Ok(stream)) => {
+            Some(Ok((stream, peer))) => {
                 let (router, stop) = (router.clone(), stop.clone());
                 tokio::spawn(async move {
-                    converse(stream, router, limits, stop).await;
+                    converse(stream, peer, router, limits, stop).await;
                     drop(place);
                 });
             }
@@ -184,7 +189,7 @@ pub(crate) async fn serve(listener: impl Accept, router: Router, limits: Limits,
     let _ = timeout(limits.farewell * 2, places.acquire_many(all)).await;
 }
 
-async fn converse<S>(stream: S, router: Router, limits: Limits, stop: CancellationToken)
+async fn converse<S>(stream: S, peer: Peer, router: Router, limits: Limits, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -195,8 +200,12 @@ where
         // hyper refuses smaller ones.
         .max_buf_size(limits.head.max(8 << 10))
         .max_header_size(limits.head);
-    let mut connection =
-        pin!(server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<_>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // A client that breaks off or talks nonsense is no concern of anybody else.
         _ = &mut connection => return,

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => agent::run(args, &mut out).map(Outcome::when),
         Command::Apiserver(args) => apiserver::run(args, &mut out),
         Command::Console(args) => console::run(args, &mut out),
-        Command::Controller(args) => controller::run(args).map(|()| Outcome::Well),
+        Command::Controller(args) => controller::run(args, console::served::start).map(|()| Outcome::Well),
         Command::Demo(args) => demo::run(args, &mut out),
         Command::Webhook(args) => webhook::alone::run(args, &mut out).map(|()| Outcome::Well),
         Command::DemoApp(args) => demo::app::run(args),

@@ -76,6 +76,11 @@ impl Link {
 
 impl Access {
     async fn client(&self) -> Result<Client> {
+        Client::try_from(self.config().await?).context("make a client of the API server")
+    }
+
+    /// Address, authority and credential, and how they are used.
+    pub(crate) async fn config(&self) -> Result<Config> {
         let mut config = match self {
             Access::InCluster => Config::incluster_env().context(
                 "read the pod's service account; run in a pod with automountServiceAccountToken, or name a kubeconfig",
@@ -93,7 +98,7 @@ impl Access {
         config.read_timeout = None;
         // A disruption budget's 429 is an answer, and everything else is tried again by who knows for how long it matters.
         config.default_retry = false;
-        Client::try_from(config).context("make a client of the API server")
+        Ok(config)
     }
 }
 

@@ -47,12 +47,46 @@ pub(crate) struct Controller {
     #[arg(long, value_name = "URL")]
     pub(crate) webhook_url: Option<String>,
     #[command(flatten)]
+    pub(crate) console: Console,
+    #[command(flatten)]
     pub(crate) log: Log,
+}
+
+/// The console that a controller serves.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(next_help_heading = "Console")]
+pub(crate) struct Console {
+    /// Where the console is served; none for nowhere. Without TLS it is for loopback alone, which kubectl port-forward reaches.
+    #[arg(long, value_name = "ADDRESS", default_value = "none", value_parser = listen)]
+    pub(crate) console_address: Listen,
+    /// A name that browsers ask for it by, with the port where that is not 443; may be repeated. It answers to no other.
+    #[arg(long, value_name = "NAME", value_parser = host)]
+    pub(crate) console_host: Vec<String>,
+    /// The certificate to serve it with, PEM, those it leads to after it; read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "console_tls_key")]
+    pub(crate) console_tls_cert: Option<PathBuf>,
+    /// The certificate's key, PEM.
+    #[arg(long, value_name = "FILE", requires = "console_tls_cert")]
+    pub(crate) console_tls_key: Option<PathBuf>,
+    /// TLS ends in front of it, at an ingress or a proxy: browsers come by https all the same.
+    #[arg(long, conflicts_with = "console_tls_cert")]
+    pub(crate) console_tls_in_front: bool,
 }
 
 /// An address to listen on, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Listen(pub(crate) Option<SocketAddr>);
+
+/// A host as requests name it.
+fn host(text: &str) -> Result<String, String> {
+    let is_sign = |sign: char| sign.is_ascii_alphanumeric() || ".-:[]".contains(sign);
+    let is_host = !text.is_empty() && text.len() <= 253 + 6 && text.chars().all(is_sign);
+    if is_host {
+        Ok(text.to_owned())
+    } else {
+        Err("write a name, as in mesh.example.org or mesh.example.org:8443".to_owned())
+    }
+}
 
 fn listen(text: &str) -> Result<Listen, String> {
     if text == "none" {

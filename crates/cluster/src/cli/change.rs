@@ -32,6 +32,8 @@ pub(crate) struct Changed {
     pub(crate) after: Value,
     /// Whether it was only tried.
     pub(crate) tried: bool,
+    /// As whom it was made: the field manager, which history names.
+    pub(crate) by: String,
 }
 
 impl Changed {
@@ -130,7 +132,7 @@ async fn write(
         // Entries of a set that somebody else holds as well outlive our apply; a merge takes them out for all.
         after = writer.merge(wanted, dry).await?;
     }
-    Ok(Changed { before: live["spec"].clone(), after, tried: dry })
+    Ok(Changed { before: live["spec"].clone(), after, tried: dry, by: writer.manager })
 }
 
 const ACT: &str = "change MeshCNI default";
@@ -166,9 +168,12 @@ impl Writer<'_> {
     }
 }
 
-/// Our name, with the user's as the API server knows it (Kubernetes 1.28 and later).
+/// Our name, with the user's: as it was found out before, or as the API server says it (Kubernetes 1.28 and later).
 async fn manager(connection: &Connection) -> String {
-    named(user(connection).await.as_deref())
+    match &connection.account {
+        Some(account) => named(Some(&account.name)),
+        None => named(user(connection).await.as_deref()),
+    }
 }
 
 /// As whom the API server knows us, where it says so.

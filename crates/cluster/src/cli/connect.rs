@@ -17,6 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -37,6 +39,28 @@ pub(crate) struct Connection {
     pub(crate) server: String,
     /// How long one request may take.
     pub(crate) patience: Duration,
+    /// As whom it is asked, where that was found out before.
+    pub(crate) account: Option<Arc<Account>>,
+}
+
+/// As whom an API server is asked.
+#[derive(Debug)]
+pub(crate) struct Account {
+    /// The name that it knows him by.
+    pub(crate) name: String,
+    is_refused: AtomicBool,
+}
+
+impl Account {
+    /// One that is known by that name.
+    pub(crate) fn new(name: String) -> Account {
+        Account { name, is_refused: AtomicBool::new(false) }
+    }
+
+    /// Whether an answer said since it was asked last that this account is not known any more.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.is_refused.swap(false, Ordering::Relaxed)
+    }
 }
 
 impl Connection {
@@ -57,7 +81,19 @@ impl Connection {
             client,
             server: url.trim_end_matches('/').to_owned(),
             patience: server.request_timeout,
+            account: None,
         })
+    }
+
+    /// By a configuration that is there; to be called within a runtime. `account` is whose it is, where that is known.
+    pub(crate) fn of(
+        config: Config,
+        account: Option<Arc<Account>>,
+        patience: Duration,
+    ) -> Result<Connection, Error> {
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let client = Client::try_from(config).map_err(|error| Error::Config(chain(&error)))?;
+        Ok(Connection { client, server, patience, account })
     }
 
     /// Asks, for at most as long as a request may take. `act` says what for: "read MeshCNI default".
@@ -98,7 +134,11 @@ impl Connection {
 
     /// What an error of the client means.
     pub(crate) fn means(&self, act: &str, error: &kube::Error) -> Error {
-        Error::of(act, &self.server, error)
+        let means = Error::of(act, &self.server, error);
+        if let (Error::Unknown { .. }, Some(account)) = (&means, &self.account) {
+            account.is_refused.store(true, Ordering::Relaxed);
+        }
+        means
     }
 
     /// The same for objects of a type. More than `most` are an error (M10).

@@ -48,6 +48,7 @@ pub(crate) async fn update(reader: &Reader, proposal: Proposal, lang: Lang) -> R
     };
     match written {
         Ok(Some(changed)) => {
+            tell("update", &changed);
             reader.sees(|generation| generation >= changed.generation()).await;
             Ok(())
         }
@@ -105,12 +106,18 @@ pub(crate) async fn press(reader: &Reader, form: &Form, lang: Lang) -> Result<()
             Err(Error::Outdated { .. }) => {}
             other => {
                 let changed = other?;
+                tell(act, &changed);
                 reader.sees(|generation| generation >= changed.generation()).await;
                 return Ok(());
             }
         }
     }
     bail!("the MeshCNI changes too fast; try again")
+}
+
+/// One line for each change: who, what, and what came of it.
+fn tell(act: &str, changed: &Changed) {
+    tracing::info!(by = changed.by, act, generation = changed.generation(), "the MeshCNI was changed");
 }
 
 /// An error for who may only look.

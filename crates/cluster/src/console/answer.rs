@@ -2,10 +2,11 @@
 
 use super::assets;
 use super::frame::{Frame, Plain};
+use super::proposal::{Form, field};
 use askama::Template;
 use axum::http::StatusCode;
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use std::time::Duration;
 
 /// Gives an answer the headers of all.
@@ -44,6 +45,12 @@ pub(super) fn plain(
     text: String,
 ) -> Response {
     html(status, &Plain { frame, name, title: title.to_owned(), text })
+}
+
+/// Back to where a form says that one came from, if that is a page of ours.
+pub(super) fn back(form: &Form) -> Redirect {
+    let ours = |path: &&str| path.starts_with('/') && !path.starts_with("//") && !path.contains('\\');
+    Redirect::to(field(form, "back").filter(ours).unwrap_or("/"))
 }
 
 /// Who asked for too much is told when he may again.

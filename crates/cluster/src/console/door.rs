@@ -47,7 +47,10 @@ impl Refusal {
     /// In words, for whoever tries it.
     pub(crate) fn words(self) -> &'static str {
         match self {
-            Refusal::Host => "this console is asked for by the address that it printed, and by no other name",
+            Refusal::Host => {
+                "this console is asked for by the address that it printed, by a port forwarded to it, or by the names it was given \
+                 (--console-host), and by no other name"
+            }
             Refusal::Origin => "only the console's own pages may ask for this",
             Refusal::Csrf => {
                 "this form is not of this session; go back, load the page again and send it once more"
@@ -61,6 +64,20 @@ impl Door {
     pub(crate) fn at(address: SocketAddr) -> Door {
         let hosts = Hosts::Named(vec![address.to_string(), format!("localhost:{}", address.port())]);
         Door { hosts, scheme: Scheme::Http }
+    }
+
+    /// A door of a server that browsers reach by kubectl port-forward, which chooses a port of its own.
+    ///
+    /// A page that made its own name lead to this machine (DNS rebinding) still asks by that name, and nobody gives names to
+    /// others on these: browsers resolve localhost themselves. A page of another port of this machine is of another origin: it reads
+    /// nothing, and posts nothing, as [`Door::admits`] compares the port as well.
+    pub(crate) fn forwarded() -> Door {
+        Door { hosts: Hosts::Forwarded, scheme: Scheme::Http }
+    }
+
+    /// A door of a server that browsers reach by TLS, under these names alone.
+    pub(crate) fn named(hosts: Vec<String>) -> Door {
+        Door { hosts: Hosts::Named(hosts), scheme: Scheme::Https }
     }
 
     /// Whether a request may be looked at: it is for us, and what may change something is from a page of ours.
@@ -161,6 +178,46 @@ mod tests {
             &[("host", "evil.example"), ("origin", "http://evil.example")],
             Err(Refusal::Host),
         );
+    }
+
+    #[test]
+    fn a_forwarded_port_is_whatever_kubectl_chose() {
+        let door = Door::forwarded();
+        let check = |host: &str, origin: &str, expected| {
+            check(&door, Method::POST, &[("host", host), ("origin", origin)], expected);
+        };
+        check("localhost:8090", "http://localhost:8090", Ok(()));
+        check("127.0.0.1:41234", "http://127.0.0.1:41234", Ok(()));
+        check("[::1]:1", "http://[::1]:1", Ok(()));
+        check("localhost:8090", "http://localhost:3000", Err(Refusal::Origin));
+        check("localhost:8090", "https://localhost:8090", Err(Refusal::Origin));
+        for host in [
+            "evil.example:8090",
+            "localhost.evil.example:8090",
+            "localhost",
+            "localhost:",
+            "localhost:x",
+            "127.0.0.2:1",
+            "evil:1@localhost:2",
+        ] {
+            check(host, &format!("http://{host}"), Err(Refusal::Host));
+        }
+    }
+
+    #[test]
+    fn by_tls_only_its_names_and_only_https() {
+        let door = Door::named(vec!["mesh.example".to_owned()]);
+        let check = |host: &str, origin: &str, expected| {
+            check(&door, Method::POST, &[("host", host), ("origin", origin)], expected);
+        };
+        check("mesh.example", "https://mesh.example", Ok(()));
+        check("MESH.example", "https://mesh.example", Ok(()));
+        check("mesh.example", "http://mesh.example", Err(Refusal::Origin));
+        check("localhost:8090", "https://localhost:8090", Err(Refusal::Host));
+        check("mesh.example:8443", "https://mesh.example:8443", Err(Refusal::Host));
+        let asked = headers(&[("host", "mesh.example")]);
+        let set = door.set(&asked, "ID", Duration::from_secs(60));
+        assert_eq!(set, "__Host-millrace=ID; HttpOnly; SameSite=Strict; Path=/; Max-Age=60; Secure");
     }
 
     #[test]

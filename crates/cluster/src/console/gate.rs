@@ -1,61 +1,27 @@
-//! Who passes: what every request goes through before its page, and how one gets a session.
+//! Who passes: what every request goes through before its page.
 //!
 //! Nobody who is not known is told anything, and whatever writes has proved that it is of its session.
 
 use super::answer::{later, plain, strict};
-use super::door::{self, Door, Refusal};
-use super::frame::{Frame, Theme};
-use super::limits::{Attempts, Rate};
+use super::door::Refusal;
+use super::entry::{self, Denied, keeping};
+use super::frame::Frame;
+use super::login::Why;
 use super::proposal::{Form, field};
 use super::read::Reader;
+use super::review::Token;
 use super::secret::is_same;
-use super::sessions::{Entering, Grants, Known, Sessions};
-use super::state::State;
+use super::sessions::Known;
+use super::site::{Entry, Shared, Site};
 use super::visitor::Visitor;
-use crate::args::output::Lang;
-use axum::extract::{self, FromRequest, Query, Request};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use crate::http::Peer;
+use axum::extract::{self, FromRequest, Request};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio_util::sync::CancellationToken;
-
-/// How long a session lasts.
-const LASTS: Duration = Duration::from_secs(12 * 3600);
-/// Sessions of one person's browsers, on his own machine.
-const GRANTS: Grants = Grants {
-    most: 16,
-    of_one: 16,
-    idle: LASTS,
-    requests: Rate { burst: 240, every: Duration::from_millis(50) },
-};
-/// Wrong tokens: of one peer, and of all.
-const WRONG: (Rate, Rate) =
-    (Rate { burst: 5, every: Duration::from_secs(10) }, Rate { burst: 30, every: Duration::from_secs(2) });
-
-/// What every request is answered from.
-pub(crate) struct Site {
-    /// By which names it is asked for.
-    pub(crate) door: Door,
-    /// How one gets in.
-    pub(crate) entry: Entry,
-    /// Who is in.
-    pub(crate) sessions: Sessions<Arc<Visitor>>,
-    /// The language of who chose none.
-    pub(crate) lang: Lang,
-    /// When all ends.
-    pub(crate) stop: CancellationToken,
-    attempts: Mutex<Attempts>,
-}
-
-/// How one gets in.
-pub(crate) enum Entry {
-    /// By the printed token: all who hold it look by the same rights.
-    Printed { token: String, reader: Arc<Reader> },
-}
-
-pub(super) type Shared = extract::State<Arc<Site>>;
 
 /// Whoever asks, as pages need it.
 #[derive(Clone)]
@@ -95,30 +61,6 @@ impl FromRequest<Arc<Site>> for Sent {
     }
 }
 
-impl Site {
-    /// One that nobody is in yet.
-    pub(crate) fn new(door: Door, entry: Entry, lang: Lang, stop: CancellationToken) -> Site {
-        let attempts = Mutex::new(Attempts::new(WRONG.0, WRONG.1));
-        Site { door, entry, sessions: Sessions::new(GRANTS), lang, stop, attempts }
-    }
-
-    fn frame(&self, headers: &HeaderMap, known: Option<&Known<Arc<Visitor>>>, here: String) -> Frame {
-        let lang = match door::cookie(headers, "lang") {
-            Some("en") => Lang::En,
-            Some("zh") => Lang::Zh,
-            _ => self.lang,
-        };
-        let theme = door::cookie(headers, "theme").and_then(Theme::of).unwrap_or_default();
-        let mut frame = Frame { lang, theme, here, ..Frame::default() };
-        if let Some(known) = known {
-            frame.csrf.clone_from(&known.csrf);
-            frame.server.clone_from(&known.guest.reader.connection.server);
-            frame.who.clone_from(&known.guest.who);
-        }
-        frame
-    }
-}
-
 /// Looks at where a request is from before anything else, and gives each answer its headers.
 pub(super) async fn admitted(extract::State(site): Shared, request: Request, next: Next) -> Response {
     strict(match site.door.admits(request.method(), request.headers()) {
@@ -131,63 +73,102 @@ fn refused(refusal: Refusal) -> Response {
     (StatusCode::FORBIDDEN, format!("{}\n", refusal.words())).into_response()
 }
 
-/// Lets those pass who hold a session, and have not asked for too much.
+/// Lets those pass who are known, and have not asked for too much.
 pub(super) async fn known(extract::State(site): Shared, mut request: Request, next: Next) -> Response {
     let now = Instant::now();
-    let known = site.door.shown(request.headers()).and_then(|id| site.sessions.of(id, now));
     let here = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     // A page that was posted to is not one to come back to.
     let here = if request.method() == Method::GET { here } else { "/".to_owned() };
-    let frame = site.frame(request.headers(), known.as_ref(), here);
-    let Some(Known { id, guest, .. }) = known else { return expired(frame) };
+    let headers = request.headers().clone();
+    let headers = &headers;
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
+    let known = match of(&site, headers, peer, now).await {
+        Ok(Some(known)) => known,
+        Ok(None) => {
+            let why = if site.door.shown(headers).is_some() { Why::Expired } else { Why::New };
+            return site.outside(site.frame(headers, None, here), why);
+        }
+        Err(denied) => return denied.shown(&site, site.frame(headers, None, here)),
+    };
+    let frame = site.frame(headers, Some(&known), here);
     // A stream comes again by itself, whether or not somebody is there.
     let by_hand = request.uri().path() != "/events";
-    if let Err(wait) = site.sessions.ask(&id, by_hand, now) {
+    if let Err(wait) = site.sessions.ask(&known.id, by_hand, now) {
         return later(frame, wait);
     }
-    request.extensions_mut().insert(Asker { frame, visitor: guest, session: id });
-    next.run(request).await
-}
-
-fn expired(frame: Frame) -> Response {
-    let (title, text) = State::SessionExpired.said(frame.words());
-    plain(StatusCode::UNAUTHORIZED, frame, State::SessionExpired.name(), title, text.to_owned())
-}
-
-/// Lets the holder of the printed token in. The answer is a page, not a redirection: a browser that came here by a link from
-/// elsewhere sends a strict cookie only with what our own page asks for.
-pub(super) async fn login(
-    extract::State(site): Shared,
-    Query(form): Query<Form>,
-    headers: HeaderMap,
-) -> Response {
-    let now = Instant::now();
-    let frame = site.frame(&headers, None, "/".to_owned());
-    let Entry::Printed { token, reader } = &site.entry;
-    if !is_same(field(&form, "token").unwrap_or_default(), token) {
-        let tried = site.attempts.lock().unwrap_or_else(PoisonError::into_inner).begin(None, now);
-        return tried.map_or_else(|wait| later(frame.clone(), wait), |()| expired(frame.clone()));
+    let (session, visitor) = (known.id.clone(), Arc::clone(&known.guest));
+    let outside = Frame { csrf: String::new(), server: String::new(), who: String::new(), ..frame.clone() };
+    if !is_still_known(&site, &known, now).await {
+        return site.outside(outside, Why::Expired);
     }
-    let end = site.stop.child_token();
-    let guest = Arc::new(Visitor::new(Arc::clone(reader), String::new(), end.clone()));
-    let entering = Entering { whose: String::new(), until: now + LASTS, end, guest };
-    let known = match site.sessions.enter(entering, now) {
-        Ok(known) => known,
+    let barred = frame.clone();
+    request.extensions_mut().insert(Asker { frame, visitor, session });
+    let answer = next.run(request).await;
+    // The API server may have said just now that it does not know him any more.
+    if !is_still_known(&site, &known, now).await {
+        return site.outside(outside, Why::Expired);
+    }
+    match known.guest.reader.barred() {
+        Some(error) if answer.status() != StatusCode::SEE_OTHER => {
+            let text = format!("{} {}", barred.words().m_barred, error.say(barred.lang));
+            let title = barred.words().s_barred;
+            plain(StatusCode::FORBIDDEN, barred, "barred", title, text)
+        }
+        _ => answer,
+    }
+}
+
+/// Whose session a request is of. A proxy that shows a token with each request says by it alone who asks: a cookie may be of
+/// somebody who was there before.
+async fn of(
+    site: &Site,
+    headers: &HeaderMap,
+    Peer(peer): Peer,
+    now: Instant,
+) -> Result<Option<Known<Arc<Visitor>>>, Denied> {
+    if let Entry::Reviewed { reviewer, home } = &site.entry
+        && let Some(shown) = bearer(headers)
+    {
+        let token = Token::shown(shown);
+        let digest = token.as_ref().map(Token::digest);
+        let showed = |guest: &Arc<Visitor>| digest.is_some_and(|digest| guest.showed(digest));
+        if let Some(known) = site.sessions.whose(showed, now) {
+            return Ok(Some(known));
+        }
+        return entry::enter(site, reviewer, home, token, peer, now).await.map(Some);
+    }
+    Ok(site.door.shown(headers).and_then(|id| site.sessions.of(id, now)))
+}
+
+/// The token of a header, if there is one.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (kind, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    kind.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
+/// Whether whoever is in a session is still known to the API server, which is asked now and then; if not, the session ends. What
+/// could not be asked is asked again later: until then the API server itself decides about each request.
+async fn is_still_known(site: &Site, known: &Known<Arc<Visitor>>, now: Instant) -> bool {
+    let Entry::Reviewed { reviewer, .. } = &site.entry else { return true };
+    let Some(token) = known.guest.to_review(now) else { return true };
+    let still = match reviewer.review(token).await {
+        Ok(who) => who.is_some_and(|who| who == known.guest.who),
         Err(error) => {
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, frame, "refused", "✗", format!("{error:#}"));
+            tracing::warn!(who = known.guest.who, "{error}");
+            true
         }
     };
-    let title = frame.words().welcome;
-    let welcome = plain(StatusCode::OK, frame, "welcome", title, String::new());
-    let cookie = site.door.set(&headers, &known.id, LASTS);
-    ([(header::SET_COOKIE, cookie), (header::REFRESH, "0; url=/".to_owned())], welcome).into_response()
+    if !still {
+        tracing::info!(who = known.guest.who, "the token is not known any more; the session ends");
+        site.sessions.end(&known.id);
+    }
+    still
 }
 
 /// Ends a session.
 pub(super) async fn logout(extract::State(site): Shared, headers: HeaderMap, sent: Sent) -> Response {
     site.sessions.end(&sent.asker.session);
-    let cookie = site.door.set(&headers, "", Duration::ZERO);
-    let mut response = Redirect::to("/").into_response();
-    response.headers_mut().insert(header::SET_COOKIE, HeaderValue::try_from(cookie).expect("words of ours"));
-    response
+    let who = &sent.asker.visitor.who;
+    tracing::info!(who, "logged out");
+    keeping(Redirect::to("/").into_response(), &site.door, &headers, "", Duration::ZERO)
 }

@@ -128,6 +128,12 @@ impl Reader {
         facts
     }
 
+    /// Why nothing can be shown, if whoever looks may not read the MeshCNI and never could.
+    pub(crate) fn barred(&self) -> Option<Error> {
+        let seen = self.seen.borrow();
+        seen.cut.clone().filter(|error| !seen.looked && matches!(error, Error::Forbidden { .. }))
+    }
+
     /// Waits a while until the watch has seen a generation that is `enough`, so that the next page shows it.
     pub(crate) async fn sees(&self, mut enough: impl FnMut(i64) -> bool) {
         let mut receiver = self.seen.clone();

@@ -3,15 +3,16 @@
 mod pod;
 
 use super::act;
-use super::answer::{html, plain};
+use super::answer::{back, html, plain};
 use super::facts::Draft;
 use super::frame::{Frame, Theme};
-use super::gate::{Asker, Sent, Site, admitted, known, login, logout};
+use super::gate::{Asker, Sent, admitted, known, logout};
 use super::lists::{Filter, History, Nodes, Workloads};
 use super::node::Node;
 use super::page::Page;
 use super::proposal::{self, Form, field};
-use super::{assets, feed};
+use super::site::Site;
+use super::{assets, entry, feed};
 use crate::cli::told;
 use axum::extract::{Path, Query};
 use axum::http::StatusCode;
@@ -46,7 +47,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .fallback(nowhere)
         .layer(middleware::from_fn_with_state(Arc::clone(&site), known));
     Router::new()
-        .route("/login", get(login))
+        .route("/login", get(entry::ask).post(entry::login))
         .route("/look", get(look))
         .route("/assets/{name}", get(asset))
         .merge(inside)
@@ -176,9 +177,7 @@ async fn events(Extension(asker): Extension<Asker>) -> Response {
 
 /// Keeps a browser's language and colours, and goes back to where it was.
 async fn look(Query(form): Query<Form>) -> Response {
-    let back = field(&form, "back")
-        .filter(|path| path.starts_with('/') && !path.starts_with("//") && !path.contains('\\'));
-    let mut response = Redirect::to(back.unwrap_or("/")).into_response();
+    let mut response = back(&form).into_response();
     let lang = field(&form, "lang").filter(|lang| matches!(*lang, "en" | "zh")).map(|lang| ("lang", lang));
     let theme = field(&form, "theme").and_then(Theme::of).map(|theme| ("theme", theme.name()));
     for (name, value) in lang.into_iter().chain(theme) {

@@ -46,6 +46,15 @@ words! {
     state "State" "状态";
     logged_in_as "Logged in as" "当前用户";
     log_out "Log out" "退出登录";
+    log_in "Log in" "登录";
+    token "Token of the cluster" "集群令牌";
+    token_means "It is kept in memory until you log out or it expires; all you see and do here is asked of the API server with it, by your own rights. This gives you one:" "令牌仅保存在内存中,直到您退出或其过期;此处的一切查看与操作都以该令牌、按您自己的权限向 API 服务器提出。用以下命令获取:";
+    s_wrong_token "Not known" "未获认可";
+    m_wrong_token "The API server does not know this token: it is wrong, expired, or for another audience." "API 服务器不认可该令牌:令牌有误、已过期,或属于其他受众。";
+    s_unreviewed "It could not be found out whose token this is" "无法查明令牌归属";
+    m_session_token "Log in again, with a new token if the old one is over." "请重新登录;如旧令牌已失效,请使用新令牌。";
+    s_barred "You may not look at this" "您无权查看";
+    m_barred "Your account may not read meshcnis.millrace.dev. Ask for a binding to the ClusterRole millrace-viewer, or millrace-operator to change it; then load this page again. (MR1105)" "您的账号无权读取 meshcnis.millrace.dev。请申请绑定 ClusterRole millrace-viewer(如需修改则为 millrace-operator),然后重新加载此页。(MR1105)";
 
     who_redirects "Who redirects the mesh's pods" "由谁重定向网格的 Pod";
     mode_cni "Mesh CNI: the node's chain, from outside the pod" "网格 CNI:由节点的 CNI 链在 Pod 之外完成";

@@ -9,8 +9,8 @@ use super::lease::Claim;
 use super::metrics::Metrics;
 use super::pages::{Health, router};
 use super::reconcile::{Leader, Orders};
-use super::watches;
 use super::world::Shared;
+use super::{Serve, watches};
 use crate::agent::client::{Access, Link};
 use crate::args::controller::{Controller, MOST_LINGER};
 use crate::http::{self, Limits};
@@ -36,23 +36,24 @@ const AGAIN: Duration = Duration::from_secs(3);
 const _: () = assert!(MOST_LINGER as u64 + FAREWELL.as_secs() < GRACE as u64);
 
 /// Runs until SIGTERM or SIGINT.
-pub(super) fn run(args: &Controller, identity: String, namespace: String) -> Result<()> {
+pub(super) fn run(args: &Controller, identity: String, namespace: String, console: Serve) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the controller's runtime")?;
-    let lived = runtime.block_on(live(args, identity, namespace));
+    let lived = runtime.block_on(live(args, identity, namespace, console));
     runtime.shutdown_background();
     lived
 }
 
-async fn live(args: &Controller, identity: String, namespace: String) -> Result<()> {
+async fn live(args: &Controller, identity: String, namespace: String, console: Serve) -> Result<()> {
     let image = words::image(args.image.as_deref());
     let stop = telemetry::stop()?;
     let admitted = Admitted::default();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), &admitted);
     let health = Health::new(stop.clone());
     let access = args.kubeconfig.clone().map_or(Access::InCluster, Access::Kubeconfig);
-    let client =
-        Link::new(access).await.context("cannot prepare the way to the API server")?.current().client;
+    const WAY: &str = "cannot prepare the way to the API server";
+    let config = access.config().await.context(WAY)?;
+    let client = Link::new(access).await.context(WAY)?.current().client;
     tracing::info!(identity, version = env!("CARGO_PKG_VERSION"), "started");
     let last = CancellationToken::new();
     let mut answering = JoinSet::new();
@@ -61,6 +62,7 @@ async fn live(args: &Controller, identity: String, namespace: String) -> Result<
         let router = router(health.clone(), metrics.clone());
         answering.spawn(http::serve(listener, router, Limits::default(), last.clone()));
     }
+    console(&args.console, config, namespace.clone(), stop.clone())?;
     let webhook = match args.webhook_address.0 {
         None => None,
         Some(address) => {

@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of what is said inside.
 
-use crate::http::Accept;
+use crate::http::{Accept, Peer};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,10 +37,10 @@ impl TlsListener {
 
 impl Accept for TlsListener {
     type Stream = Connection;
-    async fn accept(&self) -> io::Result<Connection> {
-        let (stream, _) = self.listener.accept().await?;
+    async fn accept(&self) -> io::Result<(Connection, Peer)> {
+        let (stream, address) = self.listener.accept().await?;
         // Shaking hands here would let one slow client keep all others waiting.
-        Ok(Connection::Greeting(Box::new(self.acceptor.accept(stream))))
+        Ok((Connection::Greeting(Box::new(self.acceptor.accept(stream))), Peer(Some(address.ip()))))
     }
 }
 

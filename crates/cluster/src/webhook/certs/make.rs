@@ -87,14 +87,17 @@ pub(crate) fn carry_out(
 
 /// What a server needs of it.
 pub(crate) fn served(certs: &Certs) -> Result<Arc<CertifiedKey>, Error> {
-    let wrong = |cause: &dyn fmt::Display| Error::Serve(cause.to_string());
-    let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_slice_iter(certs.serving.certificate.as_bytes()).collect();
-    let chain = chain.map_err(|cause| wrong(&cause))?;
-    let key = PrivateKeyDer::from_pem_slice(certs.serving.key.as_bytes()).map_err(|cause| wrong(&cause))?;
-    let served =
-        CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|cause| wrong(&cause))?;
-    Ok(Arc::new(served))
+    let serving = &certs.serving;
+    pair(serving.certificate.as_bytes(), serving.key.as_bytes()).map_err(Error::Serve)
+}
+
+/// A certificate, those it leads to after it, and its key, each as PEM; or why they cannot be served.
+pub(crate) fn pair(certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
+    let chain = chain.map_err(|cause| cause.to_string())?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|cause| cause.to_string())?;
+    let served = CertifiedKey::from_der(chain, key, &ring::default_provider());
+    served.map(Arc::new).map_err(|cause| cause.to_string())
 }
 
 fn start(trusted: &[Authority], names: &[String], now: u64) -> Result<Certs, Error> {

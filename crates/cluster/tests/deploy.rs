@@ -66,12 +66,16 @@ fn helm_makes_of_the_controllers_chart_what_print_prints() {
     let name = "helm_makes_of_the_controllers_chart_what_print_prints";
     let values = vec![
         json!({}),
-        json!({ "replicas": 1, "networkPolicy": { "enabled": false }, "extraArgs": ["--lease-seconds=30"] }),
+        json!({ "replicas": 1, "networkPolicy": { "enabled": false }, "extraArgs": ["--lease-seconds=30"],
+            "console": { "enabled": false } }),
+        json!({ "console": { "address": "[::]:8443", "hosts": ["mesh.example", "mesh.example:8443"], "tlsSecret": "console",
+            "service": true } }),
         json!({ "replicas": 0 }),
+        json!({ "console": { "hosts": ["a b"] } }),
     ];
     let Some(found) = helm(name, "millrace-controller", values) else { return };
     let texts: Vec<&str> = found.iter().filter_map(Value::as_str).collect();
-    assert_eq!(texts.len(), 2, "taken: {found:#?}");
+    assert_eq!(texts.len(), 3, "taken: {found:#?}");
     is_as_printed(texts[0], printed_by(&["controller"]), "the controller");
     let other = objects(texts[1]);
     assert!(!other.contains_key("NetworkPolicy/millrace-controller"), "{}", texts[1]);
@@ -80,12 +84,39 @@ fn helm_makes_of_the_controllers_chart_what_print_prints() {
     let args = json!([
         "controller",
         format!("--image={}", container["image"].as_str().unwrap_or_default()),
+        "--console-address=none",
         "--lease-seconds=30"
     ]);
     assert_eq!((&spec["replicas"], &container["args"]), (&json!(1), &args));
+    assert!(!other.contains_key("ClusterRole/millrace-console"), "{}", texts[1]);
+    the_console_by_tls(&objects(texts[2]));
     let crds = root().join("deploy/chart/millrace-controller/crds/crd.yaml");
     let crds = std::fs::read_to_string(crds).expect("the chart has definitions");
     assert_eq!(objects(&crds), printed_by(&["crd"]));
+}
+
+fn the_console_by_tls(found: &Objects) {
+    let pod = &found["Deployment/millrace-controller"]["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let args = container["args"].as_array().expect("arguments");
+    let expected = json!([
+        "--console-address=[::]:8443",
+        "--console-host=mesh.example,mesh.example:8443",
+        "--console-tls-cert=/etc/millrace/console/tls.crt",
+        "--console-tls-key=/etc/millrace/console/tls.key",
+    ]);
+    assert_eq!(json!(args[2..]), expected);
+    assert_eq!(pod["volumes"], json!([{ "name": "console", "secret": { "secretName": "console" } }]));
+    assert_eq!(container["volumeMounts"][0]["mountPath"], "/etc/millrace/console");
+    let service = &found["Service/millrace-console"]["spec"];
+    assert_eq!(
+        (&service["ports"][0]["targetPort"], &service["sessionAffinity"]),
+        (&json!(8443), &json!("ClientIP"))
+    );
+    assert_eq!(
+        found["NetworkPolicy/millrace-console"]["spec"]["ingress"][0]["ports"][0]["port"],
+        json!(8443)
+    );
 }
 
 #[test]

@@ -278,6 +278,19 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cluster::telemetry",
         ],
     ),
+    // In a cluster it is served as the webhook is.
+    (
+        "cluster::console::served",
+        &[
+            "cluster::args::controller{Console}",
+            "cluster::args::controller{Listen}",
+            "cluster::console",
+            "cluster::console::*",
+            "cluster::http",
+            "cluster::webhook::certs::make",
+            "cluster::webhook::tls{TlsListener}",
+        ],
+    ),
     ("cluster::args::console", &["cluster::args::*", "cluster::args", "cluster::telemetry{Log}"]),
     // A server of its own: it shares with the other roles how it listens, logs and stops, and nothing else.
     (

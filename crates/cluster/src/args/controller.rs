@@ -60,7 +60,7 @@ pub(crate) struct Console {
     #[arg(long, value_name = "ADDRESS", default_value = "none", value_parser = listen)]
     pub(crate) console_address: Listen,
     /// A name that browsers ask for it by, with the port where that is not 443; may be repeated. It answers to no other.
-    #[arg(long, value_name = "NAME", value_parser = host)]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = host)]
     pub(crate) console_host: Vec<String>,
     /// The certificate to serve it with, PEM, those it leads to after it; read again when it changes.
     #[arg(long, value_name = "FILE", requires = "console_tls_key")]

@@ -1,6 +1,7 @@
 //! Each state's page as a golden, and what must hold of all: nothing from a cluster is ever markup, nothing needs more than the
 //! strict policy grants, every control has its label. `UPDATE_GOLDEN=1` writes the goldens.
 
+mod login;
 mod markup;
 mod pods;
 mod scene;

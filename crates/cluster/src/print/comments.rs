@@ -219,6 +219,27 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
         "From here on: held for no other reason than to be granted to agents.",
     ),
     (
+        "controller/ClusterRole/rules/authentication.k8s.io tokenreviews create",
+        "Whose a token is that somebody shows the console. Whatever the console reads or writes is asked with that\n\
+         token; nobody is impersonated. Without this role nobody logs in, and all else goes on.",
+    ),
+    ("people/ClusterRole/rules/millrace.dev meshcnis create,patch", "The switch."),
+    (
+        "people/ClusterRole/rules/millrace.dev meshcnis,meshcninodes get,list,watch",
+        "What is wanted, how far it is, and what nodes report. Without this line the console shows nothing.",
+    ),
+    (
+        "people/ClusterRole/rules/ namespaces,nodes list",
+        "The namespaces to choose from. From here on: what may not be read is named, and the rest is shown.",
+    ),
+    ("people/ClusterRole/rules/ pods get,list", "Who redirects each pod, and what a change does to it."),
+    ("people/ClusterRole/rules/ events list", "What happened to the MeshCNI."),
+    ("people/ClusterRole/rules/apps controllerrevisions list", "What was wanted before, to go back to."),
+    (
+        "people/ClusterRole/rules/apps daemonsets,deployments list",
+        "What is in the way of switching on: this and all below.",
+    ),
+    (
         "controller/Role/rules/coordination.k8s.io leases create",
         "Of several replicas one acts. (What is created without an apply has no name that RBAC could tell.)",
     ),
@@ -258,6 +279,10 @@ pub(crate) const COMMENTS: &[(&str, &str)] = &[
     (
         "controller/ValidatingWebhookConfiguration/webhooks/meshcnis.millrace.dev/clientConfig",
         "The controller adds whom to trust (caBundle); until then nobody is asked.",
+    ),
+    (
+        "controller/Deployment/spec/template/spec/containers/controller/args",
+        "The console is on the pod's loopback: kubectl port-forward reaches it, and nothing else does.",
     ),
     (
         "controller/Deployment/spec/template/spec/dnsPolicy",

@@ -4,12 +4,13 @@
 
 pub(crate) mod chart;
 pub(crate) mod deployment;
+mod people;
 mod rights;
 
 use super::crd;
 use super::kustomize::{Files, by_file, kustomization};
 use super::objects::{Object, namespace};
-use super::words::{self, COMPONENT, CONTROLLER, NAMESPACE, VALIDATING, WEBHOOK, map};
+use super::words::{self, COMPONENT, CONSOLE, CONTROLLER, NAMESPACE, VALIDATING, WEBHOOK, map};
 use crate::webhook::serve::CHECK;
 use deployment::{HEALTH, PRIORITY, WEBHOOK_PORT};
 use k8s_openapi::api::core::v1::{
@@ -47,6 +48,7 @@ pub(crate) fn objects(words: &Words) -> Vec<Object> {
     let mut all = vec![namespace(&words.namespace)];
     all.extend(crd::definitions().map(|tree| Object { file: "crd", tree }));
     all.extend(rights::objects(words));
+    all.extend(people::objects(words));
     all.push(Object::new("quota", quota(words)));
     all.push(Object::new("networkpolicy", reachable(words)));
     all.push(Object::new("service", service(words)));
@@ -111,15 +113,48 @@ fn pods() -> LabelSelector {
 }
 
 fn service(words: &Words) -> Service {
-    let port = ServicePort {
-        name: Some("webhook".into()),
+    let spec = ServiceSpec {
+        ports: Some(vec![service_port("webhook", IntOrString::String("webhook".into()))]),
+        selector: Some(selector()),
+        ..ServiceSpec::default()
+    };
+    Service { metadata: meta(WEBHOOK, Some(&words.namespace)), spec: Some(spec), ..Service::default() }
+}
+
+fn service_port(name: &str, target: IntOrString) -> ServicePort {
+    ServicePort {
+        name: Some(name.into()),
         port: 443,
         protocol: Some("TCP".into()),
-        target_port: Some(IntOrString::String("webhook".into())),
+        target_port: Some(target),
         ..ServicePort::default()
+    }
+}
+
+/// Where the console is served to browsers that come by TLS: the chart's alone. A session is in one replica's memory, so whoever
+/// comes again is led to the same one.
+fn console_service(words: &Words, port: IntOrString) -> Service {
+    let spec = ServiceSpec {
+        ports: Some(vec![service_port("console", port)]),
+        selector: Some(selector()),
+        session_affinity: Some("ClientIP".into()),
+        ..ServiceSpec::default()
     };
-    let spec = ServiceSpec { ports: Some(vec![port]), selector: Some(selector()), ..ServiceSpec::default() };
-    Service { metadata: meta(WEBHOOK, Some(&words.namespace)), spec: Some(spec), ..Service::default() }
+    Service { metadata: meta(CONSOLE, Some(&words.namespace)), spec: Some(spec), ..Service::default() }
+}
+
+/// Lets browsers in, beside the policy of the controller.
+fn console_reachable(words: &Words, port: IntOrString) -> NetworkPolicy {
+    let port =
+        NetworkPolicyPort { port: Some(port), protocol: Some("TCP".into()), ..NetworkPolicyPort::default() };
+    let asked = NetworkPolicyIngressRule { ports: Some(vec![port]), ..NetworkPolicyIngressRule::default() };
+    let spec = NetworkPolicySpec {
+        pod_selector: Some(pods()),
+        policy_types: Some(vec!["Ingress".into()]),
+        ingress: Some(vec![asked]),
+        ..NetworkPolicySpec::default()
+    };
+    NetworkPolicy { metadata: meta(CONSOLE, Some(&words.namespace)), spec: Some(spec) }
 }
 
 fn budget(words: &Words) -> PodDisruptionBudget {

@@ -5,7 +5,7 @@
 use super::config;
 use super::daemonset;
 use super::places::{Places, places};
-use super::words::{self, AGENT, COMPONENT, NAMESPACE, Words, map, meta};
+use super::words::{self, AGENT, COMPONENT, NAMESPACE, OPERATOR, VIEWER, Words, map, meta};
 use super::yaml;
 use crate::args::print::{Platform, Profile};
 use k8s_openapi::api::core::v1::{
@@ -60,6 +60,7 @@ impl Object {
     /// Where comments on its parts are looked up: its kind, and whose it is if not the agents'.
     pub(crate) fn place(&self) -> String {
         match self.tree["metadata"]["labels"]["app.kubernetes.io/component"].as_str() {
+            Some(COMPONENT) if [OPERATOR, VIEWER].contains(&self.name()) => format!("people/{}", self.kind()),
             Some(COMPONENT) => format!("{COMPONENT}/{}", self.kind()),
             _ => self.kind().to_owned(),
         }

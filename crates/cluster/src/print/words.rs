@@ -13,6 +13,12 @@ pub(crate) const AGENT: &str = "millrace-agent";
 pub(crate) const CONTROLLER: &str = "millrace-controller";
 /// The value of the component's label that tells the controller's objects from the agents'.
 pub(crate) const COMPONENT: &str = "controller";
+/// The role that the console needs beside the controller's.
+pub(crate) const CONSOLE: &str = "millrace-console";
+/// The role of who looks.
+pub(crate) const VIEWER: &str = "millrace-viewer";
+/// The role of who switches.
+pub(crate) const OPERATOR: &str = "millrace-operator";
 /// The Service by which an API server reaches the webhook, and the Secret of its certificates.
 pub(crate) const WEBHOOK: &str = "millrace-webhook";
 /// What has pods admitted by us: the last in order of names, so that injectors were at a pod before.

@@ -1,30 +1,19 @@
 //! `millrace console`, asked over HTTP as a browser asks: what it shows, what it does, and whom it refuses.
 
+use crate::browser::{Browser, attribute, value_of};
 use crate::cluster::{Cluster, condition, on_each_uncontrolled, until};
 use crate::program::command;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::Duration;
-
-/// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A console, and a browser that was let in.
 pub(crate) struct Console {
     child: Child,
-    address: String,
     token: String,
-    cookie: String,
-}
-
-/// What came back.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    head: String,
-    pub(crate) body: String,
+    browser: Browser,
 }
 
 impl Console {
@@ -37,60 +26,26 @@ impl Console {
         out.read_line(&mut line).expect("it says where it is");
         let (address, token) = line.trim().split_once("/login?token=").expect("an address and a token");
         let address = address.strip_prefix("http://").expect("http").to_owned();
-        let mut console = Console { child, address, token: token.to_owned(), cookie: String::new() };
+        let browser = Browser { address, cookie: String::new() };
+        let mut console = Console { child, token: token.to_owned(), browser };
         let login = console.get(&format!("/login?token={}", console.token));
         assert_eq!(login.status, 200, "{}", login.body);
-        let set = login.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
-        assert!(set.contains("HttpOnly; SameSite=Strict"), "{set}");
-        console.cookie = set.split(';').next().expect("a pair").to_owned();
+        assert!(login.head.contains("HttpOnly; SameSite=Strict"), "{}", login.head);
+        console.browser.cookie = login.cookie().expect("a cookie");
         console
     }
 
-    fn connect(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
-        let mut head =
-            format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
-        let usual = [("Host", self.address.as_str()), ("Cookie", self.cookie.as_str())];
-        let own = |name: &str| headers.iter().any(|(key, _)| *key == name);
-        for (name, value) in usual.iter().filter(|(name, _)| !own(name)).chain(headers) {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.write_all(format!("{head}\r\n{body}").as_bytes()).expect("it reads");
-        stream
-    }
-
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut text = String::new();
-        self.connect(method, path, headers, body).read_to_string(&mut text).expect("it answers");
-        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        Answer { status, head: head.to_owned(), body: body.to_owned() }
-    }
-
-    pub(crate) fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path, &[], "")
-    }
-
-    /// Posts a form as our own page does.
-    pub(crate) fn post(&self, path: &str, form: &str) -> Answer {
-        let origin = format!("http://{}", self.address);
-        let content = ("Content-Type", "application/x-www-form-urlencoded");
-        self.ask("POST", path, &[("Origin", &origin), content], form)
-    }
-
-    /// What proves that a form is of this session.
-    fn csrf(&self) -> String {
-        self.csrf_of("/")
-    }
-
-    /// The same, of the forms of a page.
-    pub(crate) fn csrf_of(&self, page: &str) -> String {
-        value_of(&self.get(page).body, "csrf").expect("a form has it")
-    }
-
+    /// The state that the page is in.
     fn state(&self) -> String {
         attribute(&self.get("/").body, "data-state")
+    }
+}
+
+impl Deref for Console {
+    type Target = Browser;
+
+    fn deref(&self) -> &Browser {
+        &self.browser
     }
 }
 
@@ -100,16 +55,6 @@ impl Drop for Console {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn attribute(html: &str, name: &str) -> String {
-    let behind = html.split_once(&format!("{name}=\"")).map(|(_, behind)| behind).unwrap_or_default();
-    behind.split('"').next().unwrap_or_default().to_owned()
-}
-
-fn value_of(html: &str, field: &str) -> Option<String> {
-    let behind = html.split_once(&format!("name=\"{field}\" value=\""))?.1;
-    Some(behind.split('"').next()?.to_owned())
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line for people: the built program, what it prints in both languages, and its exit status.
 
 mod afar;
+mod browser;
 mod check;
 mod cluster;
 mod codes;

@@ -1,13 +1,17 @@
 //! The controller as `millrace print controller` installs it: a real API server takes all of it, and the controller does its whole
 //! work with the account that is in there, is never refused, and needs every line of its role.
 
-use super::cluster::{Cluster, Controller, webhook};
+use super::browser::Browser;
+use super::cluster::{Cluster, Controller, address, webhook};
 use millrace_rig::apiserver::Apiserver;
 use millrace_rig::apiserver::asked::{self, Asked};
 use millrace_rig::embedded::Embedded;
+use millrace_rig::wait::until;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 const ACCOUNT: &str = "system:serviceaccount:millrace-system:millrace-controller";
 const HOME: &str = "millrace-system";
@@ -32,7 +36,9 @@ fn it_works_with_the_account_it_is_installed_with() {
     }
     cluster.done(&["taint", "node", "n1", "millrace.dev/not-ready=:NoSchedule"]);
     may(&api, &cluster);
-    let controller = start(&api, &manifests, "first");
+    let console = address();
+    let controller = start(&api, &manifests, "first", &console);
+    somebody_logs_in(&api, &console);
     // Who installed it does not know whom to trust; the controller does.
     let wrong = r#"{"apiVersion":"millrace.dev/v1alpha1","kind":"MeshCNI","metadata":{"name":"default"},"spec":{"install":{"image":"No Image"}}}"#;
     cluster.until_true("a wrong MeshCNI is refused", || {
@@ -65,7 +71,7 @@ fn it_works_with_the_account_it_is_installed_with() {
     cluster.until_true("agents may evict", || {
         cluster.get("clusterrole/millrace-agent")["rules"].to_string().contains("pods/eviction")
     });
-    let second = start(&api, &manifests, "second");
+    let second = start(&api, &manifests, "second", &address());
     cluster.until_true("the second one stands by", || second.said("standing by"));
     controller.end(Signal::TERM);
     // A Secret that nobody can use is made anew.
@@ -143,6 +149,8 @@ fn may(api: &Apiserver, cluster: &Cluster) {
         "create meshcnis.millrace.dev",
         "delete meshcnis.millrace.dev/default",
         "escalate clusterroles.rbac.authorization.k8s.io",
+        "create subjectaccessreviews.authorization.k8s.io",
+        "bind clusterroles.rbac.authorization.k8s.io/millrace-viewer",
         "bind clusterroles.rbac.authorization.k8s.io/millrace-agent",
         "bind clusterroles.rbac.authorization.k8s.io/cluster-admin",
         "patch clusterroles.rbac.authorization.k8s.io/millrace-controller",
@@ -175,9 +183,13 @@ fn idle(asked: &[Asked], objects: &[Value]) -> Vec<String> {
             && (home.is_empty() || one.namespace == home)
     };
     let mut idle = Vec::new();
-    for role in
-        objects.iter().filter(|object| matches!(object["kind"].as_str(), Some("ClusterRole" | "Role")))
-    {
+    // Roles that are bound to nobody are for people.
+    let bound: Vec<&str> = objects.iter().filter_map(|object| object["roleRef"]["name"].as_str()).collect();
+    let is_role = |object: &&Value| {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        matches!(object["kind"].as_str(), Some("ClusterRole" | "Role")) && bound.contains(&name)
+    };
+    for role in objects.iter().filter(is_role) {
         let home = role["metadata"]["namespace"].as_str().unwrap_or_default();
         for right in rights(role) {
             let within = ASKED_WITHIN.contains(&format!("{} {}", right[0], right[2]).as_str());
@@ -211,17 +223,32 @@ fn rights(role: &Value) -> Vec<[String; 4]> {
 }
 
 /// A controller with the arguments of the Deployment and its account's token; only the webhook is elsewhere, where this API
-/// server reaches it.
-fn start(api: &Apiserver, manifests: &str, identity: &str) -> Controller {
+/// server reaches it, and the console, as both replicas are on one machine.
+fn start(api: &Apiserver, manifests: &str, identity: &str, console: &str) -> Controller {
     let token = api.folder().join("controller.token");
     std::fs::write(&token, api.token(HOME, "millrace-controller")).expect("the folder is ours");
     let all = objects(manifests);
     let deployment = all.iter().find(|object| object["kind"] == "Deployment").expect("there is one");
     let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
-    let args: Vec<&str> = args.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let args = args.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let args: Vec<String> = args.map(|arg| arg.replace("=127.0.0.1:8090", &format!("={console}"))).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    assert!(args.iter().any(|arg| arg.starts_with("--console-address=")), "{args:?}");
     let webhook = webhook();
     let webhook = webhook.each_ref().map(String::as_str);
     Controller::as_whom(api, identity, &api.with_token_file(&token), &[&args[..], &webhook].concat())
+}
+
+/// Whose a token is, the console asks: one that is nobody's is enough.
+fn somebody_logs_in(api: &Apiserver, address: &str) {
+    let console = Browser { address: address.to_owned(), cookie: String::new() };
+    until("the console listens", Duration::from_secs(60), || {
+        TcpStream::connect(address).map(drop).map_err(|why| why.to_string())
+    });
+    let wrong = console.post("/login", "token=nobodys");
+    assert_eq!(wrong.status, 401, "{}", wrong.body);
+    let token = api.token(HOME, "millrace-controller");
+    assert_eq!(console.post("/login", &format!("token={token}")).status, 303);
 }
 
 /// As this server can take it: before 1.21 budgets are of another version.
@@ -233,7 +260,7 @@ fn for_server(api: &Apiserver, manifests: &str) -> String {
     }
 }
 
-fn printed(args: &[&str]) -> String {
+pub(super) fn printed(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_millrace")).arg("print").args(args).output();
     let output = output.expect("millrace runs");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));

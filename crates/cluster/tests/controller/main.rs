@@ -1,7 +1,10 @@
 //! The controller against the API server in memory, and against a real one: the test plays the nodes, the agents and the people, and
 //! nothing else is played.
 
+#[path = "../cli/browser.rs"]
+mod browser;
 mod cluster;
+mod console;
 mod faults;
 mod install;
 mod kubelet;

@@ -21,6 +21,8 @@ pub(crate) const PRIORITY: &str = "system-cluster-critical";
 pub(crate) const WEBHOOK_PORT: i32 = 9443;
 /// Where health and metrics are.
 pub(crate) const HEALTH: i32 = 15095;
+/// Where the console is served: on the pod's loopback, which nobody reaches but by kubectl port-forward.
+pub(crate) const CONSOLE_ADDRESS: &str = "127.0.0.1:8090";
 /// How long a pod that is told to go may take: it serves on until API servers have heard of that (`--linger-seconds`), ends what is
 /// under way, and is gone well before.
 pub(crate) const GRACE: i64 = 30;
@@ -139,7 +141,11 @@ fn container(words: &Words) -> Container {
         image: Some(words.image.clone()),
         image_pull_policy: Some("IfNotPresent".into()),
         command: Some(vec!["/millrace".into()]),
-        args: Some(vec!["controller".into(), format!("--image={}", words.image)]),
+        args: Some(vec![
+            "controller".into(),
+            format!("--image={}", words.image),
+            format!("--console-address={CONSOLE_ADDRESS}"),
+        ]),
         env: Some(vec![field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")]),
         ports: Some(vec![port("webhook", WEBHOOK_PORT), port("health", HEALTH)]),
         resources: Some(resources()),

@@ -12,8 +12,8 @@ use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
 };
 
-const RBAC: &str = "rbac.authorization.k8s.io";
-const MILLRACE: &str = "millrace.dev";
+pub(super) const RBAC: &str = "rbac.authorization.k8s.io";
+pub(super) const MILLRACE: &str = "millrace.dev";
 const ADMISSION: &str = "admissionregistration.k8s.io";
 /// Verbs of what is watched.
 const LOOK: [&str; 2] = ["list", "watch"];
@@ -100,7 +100,8 @@ fn at_home() -> Vec<PolicyRule> {
     ]
 }
 
-fn rule(group: &str, resources: &[&str], verbs: &[&str], names: &[&str]) -> PolicyRule {
+/// One rule.
+pub(super) fn rule(group: &str, resources: &[&str], verbs: &[&str], names: &[&str]) -> PolicyRule {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let mut verbs = words(verbs);
     verbs.sort();

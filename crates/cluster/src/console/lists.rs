@@ -23,6 +23,8 @@ pub(crate) const ROWS: usize = 50;
 pub(crate) struct Filter {
     /// The namespace; any if empty.
     pub(crate) namespace: String,
+    /// The node; any if empty.
+    pub(crate) node: String,
     /// Who redirects, or `owes`; any if empty.
     pub(crate) by: String,
     /// What the name has in it.
@@ -51,8 +53,9 @@ impl Filter {
         let rows = matching.into_iter().skip(page * ROWS).take(ROWS).collect();
         let link = |page: usize| {
             let number = page.to_string();
-            let pairs = [("ns", &*self.namespace), ("by", &*self.by), ("q", &*self.text), ("page", &*number)];
-            format!("{at}{}", query(&pairs))
+            let pairs =
+                [("ns", &*self.namespace), ("node", &*self.node), ("by", &*self.by), ("q", &*self.text)];
+            format!("{at}{}", query(&[&pairs[..], &[("page", &*number)]].concat()))
         };
         let later = ((page + 1) * ROWS < all).then(|| link(page + 1));
         Part { rows, all, earlier: page.checked_sub(1).map(link), later }
@@ -66,6 +69,7 @@ impl Filter {
         };
         let workload = pod.workload.as_ref().is_some_and(|(_, name)| name.contains(&self.text));
         by && (self.namespace.is_empty() || pod.namespace == self.namespace)
+            && (self.node.is_empty() || pod.node == self.node)
             && (pod.name.contains(&self.text) || workload)
     }
 }
@@ -246,7 +250,7 @@ mod tests {
         let pod = |number: usize| PodRow {
             namespace: if number.is_multiple_of(2) { "even" } else { "odd" }.to_owned(),
             name: format!("p{number:03}"),
-            node: "n".to_owned(),
+            node: format!("n{}", number % 4),
             workload: None,
             before: if number < 10 { Mechanism::InitContainer } else { Mechanism::Cni },
             owes: number < 5,
@@ -268,6 +272,8 @@ mod tests {
             false,
             false,
         );
+        check(Filter { node: "n3".into(), ..Filter::default() }, "p003", 30, false, false);
+        check(Filter { node: "n".into(), ..Filter::default() }, "", 0, false, false);
         check(Filter { by: "cni".into(), text: "p11".into(), ..Filter::default() }, "p110", 10, false, false);
         check(Filter { text: "none".into(), ..Filter::default() }, "", 0, false, false);
     }

@@ -183,7 +183,14 @@ fn seen(probe: &Probed) -> Sign {
     })
 }
 
-fn said(mark: Mark, title: &str, way: &str, lines: Vec<String>, code: Option<Code>, lang: Lang) -> Said {
+pub(super) fn said(
+    mark: Mark,
+    title: &str,
+    way: &str,
+    lines: Vec<String>,
+    code: Option<Code>,
+    lang: Lang,
+) -> Said {
     let text = code.map(|code| code.text(lang));
     let (meaning, next) = text.map(|text| (text.meaning.clone(), text.next.clone())).unwrap_or_default();
     Said { sign: Sign(mark), title: title.to_owned(), way: way.to_owned(), code, meaning, lines, next }

@@ -261,7 +261,7 @@ impl Notice {
 }
 
 /// The first code that a text names.
-fn coded(text: &str) -> Option<Code> {
+pub(super) fn coded(text: &str) -> Option<Code> {
     text.split(|letter: char| !letter.is_ascii_alphanumeric()).find_map(Code::from_id)
 }
 

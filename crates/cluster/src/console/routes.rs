@@ -8,7 +8,7 @@ use super::facts::Draft;
 use super::frame::{Frame, Theme};
 use super::gate::{Asker, Sent, admitted, known, logout};
 use super::lists::{Filter, History, Nodes, Workloads};
-use super::node::Node;
+use super::node::{Around, Node};
 use super::page::Page;
 use super::proposal::{self, Form, field};
 use super::site::Site;
@@ -124,6 +124,7 @@ fn filter(form: &Form) -> Filter {
     let text = |name: &str| field(form, name).unwrap_or_default().to_owned();
     Filter {
         namespace: text("ns"),
+        node: text("node"),
         by: text("by"),
         text: text("q"),
         page: text("page").parse().unwrap_or_default(),
@@ -147,8 +148,13 @@ async fn history(Extension(asker): Extension<Asker>) -> Response {
 }
 
 async fn node(Extension(asker): Extension<Asker>, Path(name): Path<String>) -> Response {
-    match asker.reader().node(&name).await {
-        Ok(found) => html(StatusCode::OK, &Node::of(&found, Timestamp::now(), asker.frame)),
+    let (reader, lang) = (asker.reader(), asker.frame.lang);
+    let (found, facts, past) = tokio::join!(reader.node(&name), reader.mesh(lang), reader.past(lang));
+    let around = Around::of(&name, &facts, &past);
+    match found {
+        Ok(found) => html(StatusCode::OK, &Node::of(Some(&found), around, facts.now, asker.frame)),
+        // Of one that never reported, the controller may know why.
+        Err(_) if around.is_known() => html(StatusCode::OK, &Node::of(None, around, facts.now, asker.frame)),
         Err(error) => missing(asker.frame, &error),
     }
 }

@@ -164,7 +164,7 @@ fn a_large_cluster_makes_no_heavy_page() {
         lawful("large", &html);
         assert!(html.matches("<li class=\"bad\"><a data-drawer").count() == 120, "a cell for each of few");
         lawful("workloads", &Workloads::of(&large, Filter::default(), frame(lang)).render().unwrap());
-        let all = (0..500).map(|number| report(&name(number))).collect();
+        let all = (0..500).map(|number| report(&name(number), "True")).collect();
         let reports = Reports { nodes: all, unread: None };
         lawful("nodes", &Nodes::of(&reports, Filter::default(), large.now, frame(lang)).render().unwrap());
     }

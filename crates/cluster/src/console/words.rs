@@ -156,7 +156,17 @@ words! {
     reported "Reported" "上报";
     chain_before "Chain without us" "没有我们的链";
     chain_after "Chain as it is" "现在的链";
-    chain_way "Way into it" "接入方式";
+    who_writes "Who writes the list" "谁在写该列表";
+    way_in_place "Somebody else's list; ours is one entry of it, put in and kept in by the agent" "列表属于他人;我们的只是其中一项,由 Agent 加入并维持";
+    way_own "A list of the agent's own, with the entries of the one that it goes before; without us the runtime reads that one" "Agent 自有的列表,含其所优先于的那份列表的各项;没有我们时运行时读取那一份";
+    way_auxiliary "A file of the agent's own in the auxiliary chain of Multus" "Agent 在 Multus 辅助链中的自有文件";
+    nobody_else "Nobody keeps undoing our entry." "没有他人在撤销我们的条目。";
+    never_reported "Its agent has not reported." "其 Agent 尚未上报。";
+    wanted "wanted" "目标";
+    config "Configuration" "配置";
+    its_pods "Pods of the mesh on this node" "该节点上网格的 Pod";
+    starts "Pods' starts since the agent serves" "Agent 服务以来 Pod 的启动";
+    no_failures "None of the last starts failed." "最近没有失败的启动。";
     digest "Digest of the file" "文件摘要";
     last_failures "Last failures" "最近的失败";
     drifted_pods "Pods that drifted" "已漂移的 Pod";

@@ -1,5 +1,6 @@
 //! Clusters in each state, and what the console makes of them. For tests alone.
 
+use crate::api::condition::ConditionStatus;
 use crate::api::mesh::{MeshCNI, Mode};
 use crate::api::node::MeshCNINode;
 use crate::api::ours::Release;
@@ -17,7 +18,7 @@ use crate::console::facts::{
 use crate::console::frame::{Frame, Plain, Theme};
 use crate::console::lists::{Filter, History, Nodes, Workloads};
 use crate::console::live::Looking;
-use crate::console::node::Node;
+use crate::console::node::{Around, Node};
 use crate::console::page::Page;
 use crate::console::pod::Pod;
 use crate::console::proposal::{Base, Proposal, Refusal};
@@ -245,7 +246,7 @@ pub(super) fn pod(text: &str) -> Value {
     })
 }
 
-pub(super) fn node(text: &str) -> MeshCNINode {
+pub(super) fn node(text: &str, holds: &str) -> MeshCNINode {
     let at = "2026-11-22T11:59:00Z";
     serde_json::from_value(json!({
         "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNINode", "metadata": { "name": text }, "spec": {},
@@ -253,7 +254,7 @@ pub(super) fn node(text: &str) -> MeshCNINode {
             "chain": { "file": text, "way": text, "digest": text, "position": 1, "plugins": [text, "millrace-cni"] },
             "outcomes": { "redirected": 4, "skipped": 2, "failed": 1, "lastFailures": [{ "pod": text, "message": text, "at": at }] },
             "drifted": 1, "driftedPods": [{ "pod": text, "finding": "drift", "message": text }],
-            "conditions": [condition(text, "True", text, text)] },
+            "conditions": [condition("NoChainConflict", holds, text, text), condition(text, holds, text, text)] },
     }))
     .unwrap()
 }
@@ -274,8 +275,8 @@ fn past(text: &str) -> Past {
 /// All pages but the main one, with this text wherever a cluster may have one.
 pub(super) fn others(text: &str, lang: Lang) -> Vec<(&'static str, String)> {
     let facts = laden(text);
-    let reports = Reports { nodes: vec![node(text)], unread: Some(text.to_owned()) };
-    let filter = Filter { text: String::new(), namespace: String::new(), by: String::new(), page: 0 };
+    let reports = Reports { nodes: vec![node(text, "True")], unread: Some(text.to_owned()) };
+    let filter = Filter::default();
     let under = Under::of(&json!({ "mode": "CNI" })).unwrap();
     let outside = json!({ "metadata": { "name": text, "namespace": text }, "spec": { "containers": [{ "name": text }] } });
     vec![
@@ -284,9 +285,18 @@ pub(super) fn others(text: &str, lang: Lang) -> Vec<(&'static str, String)> {
         ("history", History::of(&facts, &past(text), frame(lang)).render().unwrap()),
         ("pod-drawer", Pod::of(&pod(text), &under, Looking::Not, true, frame(lang)).render().unwrap()),
         ("pod-outside", Pod::of(&outside, &under, Looking::Not, true, frame(lang)).render().unwrap()),
-        ("node-drawer", Node::of(&node(text), now(), frame(lang)).render().unwrap()),
+        ("node-drawer", of_node(text, Some(&node(text, "True")), lang)),
+        ("node-failing", of_node(text, Some(&node(text, "False")), lang)),
+        ("node-unheard", of_node(text, None, lang)),
         ("session-expired", expired(lang)),
     ]
+}
+
+fn of_node(text: &str, node: Option<&MeshCNINode>, lang: Lang) -> String {
+    let failing =
+        node.is_none_or(|node| node.status.as_ref().unwrap().conditions[0].status == ConditionStatus::False);
+    let facts = if failing { laden(text) } else { running() };
+    Node::of(node, Around::of(text, &facts, &past(text)), now(), frame(lang)).render().unwrap()
 }
 
 fn expired(lang: Lang) -> String {

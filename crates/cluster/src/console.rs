@@ -1,4 +1,5 @@
-//! `millrace console`: the page with the switch, on loopback, with the rights of the user's kubeconfig.
+//! `millrace console`: the page with the switch, on loopback, with the rights of the user's kubeconfig; and the same as a controller
+//! serves it (`served`), with the rights of whoever logs in.
 //!
 //! Pages are made by pure functions of what was read; reading, acting and the door are beside them. What changes the MeshCNI is the
 //! very code of `enable`, `disable`, `exclude` and `rollback`. It keeps nothing and writes no file.

@@ -44,6 +44,18 @@ impl<T: Clone> Paced<T> {
     }
 }
 
+impl<T> Paced<T> {
+    /// Forgets what was found longer ago than that.
+    pub(crate) fn forget(&self, old: Duration) {
+        // Whoever looks just now keeps nothing that is old.
+        if let Ok(mut last) = self.0.try_lock()
+            && last.as_ref().is_some_and(|looked| looked.at.elapsed() >= old)
+        {
+            *last = None;
+        }
+    }
+}
+
 impl<T> Looked<T> {
     fn is_good(&self, version: &str) -> bool {
         let age = self.at.elapsed();

@@ -28,13 +28,17 @@ use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 /// The most namespaces that are looked at (M10).
 const MOST_NAMESPACES: usize = 20_000;
 /// How long the first page waits for the first look at the MeshCNI.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// The most looks through all pods at once, whoever looks (M10): each asks for page after page of some megabytes.
+static LOOKS: Semaphore = Semaphore::const_new(2);
+/// How long what was found in a look through pods is kept though nobody looks: of many pods it is some megabytes.
+const KEPT: Duration = Duration::from_secs(60);
 /// For how long what is in the way of switching on is taken to stay.
 const PREFLIGHT: Duration = Duration::from_secs(60);
 
@@ -78,6 +82,12 @@ impl Reader {
     /// The same, of somebody who may look into the pods of this machine: he runs this on it.
     pub(crate) fn here(self, state_dir: PathBuf) -> Reader {
         Reader { state_dir: Some(state_dir), ..self }
+    }
+
+    /// Forgets what nobody looked at for a while.
+    pub(crate) fn forget(&self) {
+        self.survey.forget(KEPT);
+        self.progress.forget(KEPT);
     }
 
     /// All that the main pages are made of.
@@ -219,6 +229,7 @@ pub(crate) fn generation(live: &Value) -> i64 {
 
 /// Looks through namespaces and pods.
 async fn look(connection: &Connection, live: &Value) -> Survey {
+    let _turn = LOOKS.acquire().await;
     let (mut namespaces, mut pods, mut unread) = (Vec::new(), Vec::new(), Vec::new());
     let mut keep = |object: &Value| {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();

@@ -71,7 +71,7 @@ async fn live(
     let served = certificate.as_ref().map(|certificate| certificate.served.subscribe());
     let looking = async {
         while stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
-            site.sessions.sweep(Instant::now());
+            site.sessions.sweep(Instant::now()).iter().for_each(|visitor| visitor.reader.forget());
             certificate.iter().for_each(Certificate::renew);
         }
     };

@@ -118,9 +118,9 @@ impl<G: Clone> Sessions<G> {
         self.locked().retain(|one| one.id != id);
     }
 
-    /// Ends those whose time is over.
-    pub(crate) fn sweep(&self, now: Instant) {
-        drop(self.alive(now));
+    /// Ends those whose time is over; who is left.
+    pub(crate) fn sweep(&self, now: Instant) -> Vec<G> {
+        self.alive(now).iter().map(|one| one.guest.clone()).collect()
     }
 
     fn alive(&self, now: Instant) -> MutexGuard<'_, Vec<Held<G>>> {

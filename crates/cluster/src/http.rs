@@ -246,6 +246,7 @@ fn has_no_ipv6(cause: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::Extension;
     use axum::routing::{get, post};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -263,6 +264,7 @@ mod tests {
         Router::new()
             .route("/", get(|| async { "well" }))
             .route("/echo", post(echo))
+            .route("/peer", get(|Extension(Peer(peer)): Extension<Peer>| async move { format!("{peer:?}") }))
             .route("/never", get(never))
     }
 
@@ -319,6 +321,13 @@ mod tests {
         );
         check(big.as_bytes(), "HTTP/1.1 413 Payload Too Large").await;
         check(b"nonsense\r\n\r\n", "HTTP/1.1 400 Bad Request").await;
+    }
+
+    #[tokio::test]
+    async fn a_request_says_whose_it_is() {
+        let server = start(quick(), router());
+        let answer = say(&server, b"GET /peer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.ends_with("Some(127.0.0.1)"), "{answer}");
     }
 
     #[tokio::test]

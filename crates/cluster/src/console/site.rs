@@ -25,7 +25,7 @@ const OWN: Grants = Grants { most: 16, of_one: 16, idle: LASTS, requests: REQUES
 /// Sessions in a cluster. Each has a watch, and a look through pods while somebody looks.
 const SHARED: Grants = Grants { most: 32, of_one: 8, idle: Duration::from_secs(1800), requests: REQUESTS };
 /// More than a person asks for, with many tabs open and a cluster that changes all the time.
-const REQUESTS: Rate = Rate { burst: 120, every: Duration::from_millis(100) };
+const REQUESTS: Rate = Rate { burst: 300, every: Duration::from_millis(50) };
 /// Wrong tokens of one peer. Whoever comes by a forwarded port or through a proxy is one peer with all others who do.
 const WRONG: Rate = Rate { burst: 5, every: Duration::from_secs(10) };
 /// Wrong tokens of all.

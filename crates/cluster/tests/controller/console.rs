@@ -6,6 +6,7 @@ use super::install::printed;
 use millrace_rig::apiserver::Apiserver;
 use millrace_rig::embedded::{Embedded, Server};
 use millrace_rig::wait::until;
+use std::io::Read;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -113,7 +114,9 @@ fn each_looks_and_acts_by_his_own_rights() {
     a_proxy_says_who_asks(&served, &viewer, &browser);
 
     // Who leaves is out; who is sent away is out as well.
+    let mut events = looking.connect("GET", "/events", &[], "");
     assert_eq!(served.hear(looking.post("/logout", &format!("csrf={}", looking.csrf()))).status, 303);
+    events.read_to_string(&mut String::new()).expect("with a session its streams end");
     assert_eq!(state(&served.hear(looking.get("/"))), "session-expired");
     api.done(&["delete", "serviceaccount", "-n", "millrace-system", "operator"], "");
     until("who was sent away is out", PATIENCE, || {

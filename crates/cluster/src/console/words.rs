@@ -226,7 +226,7 @@ words! {
     path "The packet's path" "数据包的路径";
     path_redirected "A connection from outside is led to the proxy's inbound port and from there to the app; one that the app opens is led to the proxy's outbound port and from there out." "外部来的连接被导向代理的入站端口,再到应用;应用发起的连接被导向代理的出站端口,再向外。";
     path_direct "Connections go to the app and from it directly; nobody leads them to a proxy." "连接直接进出应用,没有导向代理。";
-    led "led" "已导向";
+    led "redirected" "已重定向";
     remote "outside" "外部";
     proxy "proxy" "代理";
     app "app" "应用";

@@ -40,7 +40,7 @@ fn a_pod_is_seen_live_and_probed() {
     assert!(before.len() == 12 && before.iter().zip(&after).all(|(before, after)| before < after), "{page}");
     // What a probe left in the counters is there afterwards.
     let again = console.get(&format!("{POD}?live=yes")).body;
-    assert!(again.contains("data-path=\"inbound\">led 2<"), "{again}");
+    assert!(again.contains("data-path=\"inbound\">redirected 2<"), "{again}");
 
     scene.lab.pod.sh("nft delete chain ip nat ISTIO_INBOUND || nft flush chain ip nat PREROUTING");
     let (status, page) = probed(&console, POD);

@@ -23,6 +23,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What pages begin with that are not made of the MeshCNI: who may not read that may read pods or nodes.
+const ELSE: [&str; 2] = ["/pods/", "/node"];
+
 /// Whoever asks, as pages need it.
 #[derive(Clone)]
 pub(super) struct Asker {
@@ -93,6 +96,7 @@ pub(super) async fn known(extract::State(site): Shared, mut request: Request, ne
     let frame = site.frame(headers, Some(&known), here);
     // A stream comes again by itself, whether or not somebody is there.
     let by_hand = request.uri().path() != "/events";
+    let is_of_mesh = !ELSE.iter().any(|begin| request.uri().path().starts_with(begin));
     if let Err(wait) = site.sessions.ask(&known.id, by_hand, now) {
         return later(frame, wait);
     }
@@ -109,7 +113,7 @@ pub(super) async fn known(extract::State(site): Shared, mut request: Request, ne
         return site.outside(outside, Why::Expired);
     }
     match known.guest.reader.barred() {
-        Some(error) if answer.status() != StatusCode::SEE_OTHER => {
+        Some(error) if is_of_mesh && answer.status() != StatusCode::SEE_OTHER => {
             let text = format!("{} {}", barred.words().m_barred, error.say(barred.lang));
             let title = barred.words().s_barred;
             plain(StatusCode::FORBIDDEN, barred, "barred", title, text)

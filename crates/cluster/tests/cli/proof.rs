@@ -64,7 +64,7 @@ fn who_may_not_look_is_told_why_and_sees_the_rest() {
     let Some(scene) = Scene::new("cli::who_may_not_look_is_told_why_and_sees_the_rest") else { return };
     let cluster = &scene.cluster;
     let viewer = cluster.api().user("proof-eve", &["others"]);
-    cluster.api().allow("proof-eve", "get,list", "pods");
+    cluster.api().allow("proof-eve", "get,list,watch", "meshcnis.millrace.dev,pods,namespaces");
     let console = Console::start(&viewer, &["--lang=zh"]);
     let live = console.get(&format!("{POD}?live=yes")).body;
     let named = ["data-seen=\"unseen\"", "MR1105", "MR6005 NotVerifiable", "规划的规则"];

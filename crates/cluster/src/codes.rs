@@ -55,6 +55,7 @@ codes! {
     1105 Forbidden,
     1106 ServerUnreachable,
     1107 SpecDoubtful,
+    1108 SessionExpired,
 
     2001 NodeNotReady,
     2002 AgentAbsent,

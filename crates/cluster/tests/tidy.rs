@@ -207,16 +207,6 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     // What is wrong and what has drifted is judged as the controller judges it, by its pure parts and its ways to read.
     ("cluster::cli::reader", &["cluster::api::*", "cluster::cli::*", "cluster::controller::*"]),
-    // Whose the Lease is, and what it is called.
-    (
-        "cluster::cli::leader",
-        &[
-            "cluster::cli::connect",
-            "cluster::cli::connect{Connection}",
-            "cluster::cli::connect{Error}",
-            "cluster::controller::lease",
-        ],
-    ),
     (
         "cluster::cli::check",
         &[

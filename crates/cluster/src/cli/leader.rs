@@ -1,7 +1,7 @@
 //! Whether a controller acts: what its Lease says. Reads, and writes nothing.
 
 use super::connect::{Connection, Error};
-use crate::controller::lease;
+use crate::print::words::CONTROLLER;
 use k8s_openapi::api::coordination::v1::Lease as ApiLease;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
@@ -44,8 +44,8 @@ impl Lease {
 /// Reads the Lease in the controller's namespace; nothing if there is none.
 pub(crate) async fn read(connection: &Connection, home: &str) -> Result<Option<Lease>, Error> {
     let api: Api<ApiLease> = Api::namespaced(connection.client.clone(), home);
-    let act = format!("read Lease {home}/{}", lease::NAME);
-    let found = connection.ask(&act, api.get_opt(lease::NAME)).await?;
+    let act = format!("read Lease {home}/{CONTROLLER}");
+    let found = connection.ask(&act, api.get_opt(CONTROLLER)).await?;
     Ok(found.map(|lease| {
         let spec = lease.spec.unwrap_or_default();
         Lease {

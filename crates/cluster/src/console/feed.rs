@@ -95,13 +95,14 @@ pub(crate) fn events(
     place: impl Send + 'static,
     stop: CancellationToken,
 ) -> Body {
-    Body::from_stream(held(told(seen, GAP, stop), place))
+    Body::from_stream(held(told(seen, [GAP, BEAT], stop), place))
 }
 
-/// The texts of one stream: what is seen when it begins, each change that the `gap` lets through, and a beat in silence.
+/// The texts of one stream: what is seen when it begins, each change that the `gap` lets through, and a beat after so much
+/// silence.
 fn told(
     seen: watch::Receiver<Seen>,
-    gap: Duration,
+    [gap, silence]: [Duration; 2],
     stop: CancellationToken,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let end = Instant::now() + LASTS;
@@ -115,7 +116,7 @@ fn told(
             };
             // Of what changes meanwhile, the last counts.
             stop.run_until_cancelled(sleep_until((last + gap).min(end))).await?;
-            let beat = (Instant::now() + BEAT).min(end);
+            let beat = (Instant::now() + silence).min(end);
             let changed = stop.run_until_cancelled(timeout_at(beat, seen.changed())).await?;
             let (text, last) = match changed {
                 Ok(changed) => {
@@ -162,7 +163,7 @@ mod tests {
     fn check(gap: Duration, expected: Option<&str>) {
         block_on(async {
             let (sender, receiver) = watch::channel(seen(1));
-            let mut told = Box::pin(told(receiver, gap, CancellationToken::new()));
+            let mut told = Box::pin(told(receiver, [gap, BEAT], CancellationToken::new()));
             let first = told.next().await;
             assert_eq!(first, Some(Ok(Bytes::from("retry: 1000\nevent: status\ndata: 1\n\n"))));
             for version in 2..100 {
@@ -181,6 +182,15 @@ mod tests {
     fn a_burst_is_one_event() {
         check(Duration::from_secs(100), None);
         check(Duration::ZERO, Some("event: status\ndata: 99\n\n"));
+    }
+
+    #[test]
+    fn silence_is_told_by_a_name() {
+        block_on(async {
+            let (_sender, receiver) = watch::channel(seen(1));
+            let mut told = Box::pin(told(receiver, [Duration::ZERO; 2], CancellationToken::new()).skip(1));
+            assert_eq!(told.next().await, Some(Ok(Bytes::from("event: beat\ndata: beat\n\n"))));
+        });
     }
 
     #[test]

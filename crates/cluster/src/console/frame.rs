@@ -1,7 +1,9 @@
 //! What every page has around it: the language, the colours, the assets, and who asks. PURE.
 
+use super::state::State;
 use super::words::Words;
 use crate::args::output::{Lang, Mark};
+use crate::codes::{Code, Text};
 use askama::Template;
 
 /// Around every page. It holds a secret, so nothing prints it whole.
@@ -130,6 +132,14 @@ pub(crate) struct Plain {
     pub(crate) title: String,
     /// Why, and the way out.
     pub(crate) text: String,
+}
+
+impl Plain {
+    /// As `millrace explain` knows it, where it does.
+    fn code(&self) -> Option<(Code, &'static Text)> {
+        let code = (self.name == State::SessionExpired.name()).then_some(Code::SessionExpired)?;
+        Some((code, code.text(self.frame.lang)))
+    }
 }
 
 /// A path of percent-encoded parts.

@@ -83,7 +83,8 @@ async fn about_us(
     act: &str,
 ) -> Result<Vec<Happened>, Error> {
     let mut kept = Vec::new();
-    for selector in [format!("involvedObject.kind={}", MeshCNI::kind(&())), format!("source={AGENTS_EVENTS}")]
+    for selector in
+        [format!("involvedObject.kind={}", MeshCNI::kind(&())), format!("reportingComponent={AGENTS_EVENTS}")]
     {
         let mut keep = |event: &Value| {
             kept.push(short(Happened::of(event)));

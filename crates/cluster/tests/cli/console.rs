@@ -184,8 +184,7 @@ fn what_is_in_the_way_is_named(cluster: &Cluster, console: &Console) {
         page.contains("cilium-agent rewrote the list") && page.contains("MR2104 ChainOverwritten"),
         "{page}"
     );
-    let node = json!({ "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNINode", "metadata": { "name": "n3" }, "spec": {} });
-    cluster.create(&node);
+    nodes_and_events_are_shown(cluster, console);
     let listed = console.get("/nodes?q=n3").body;
     assert!(listed.contains("href=\"/node/n3\""), "{listed}");
     assert_eq!((console.get("/node/n3").status, console.get("/node/none").status), (200, 404));
@@ -196,6 +195,49 @@ fn what_is_in_the_way_is_named(cluster: &Cluster, console: &Console) {
         chinese.contains("<html lang=\"zh-CN\" data-theme=\"dark\">") && chinese.contains("CNI 链冲突"),
         "{chinese}"
     );
+}
+
+/// What nodes report and what happened is in the page that follows a change; who leads nothing is missed.
+fn nodes_and_events_are_shown(cluster: &Cluster, console: &Console) {
+    let event = |name: &str, about: (&str, &str, &str), by: &str, reason: &str| {
+        let (version, kind, object) = about;
+        json!({ "apiVersion": "v1", "kind": "Event", "metadata": { "name": name, "namespace": "default" },
+            "involvedObject": { "apiVersion": version, "kind": kind, "name": object },
+            "type": "Warning", "reason": reason, "message": "10-x.conflist was <rewritten>", "count": 3,
+            "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:00:00Z",
+            "source": { "component": by }, "reportingComponent": by, "reportingInstance": "n3" })
+    };
+    let (n3, mesh) = (("v1", "Node", "n3"), ("millrace.dev/v1alpha1", "MeshCNI", "default"));
+    let node = json!({ "apiVersion": "millrace.dev/v1alpha1", "kind": "MeshCNINode", "metadata": { "name": "n3" }, "spec": {} });
+    cluster.create(&node);
+    cluster.create(&event("console.1", n3, "millrace-agent", "ChainRepaired"));
+    cluster.create(&event("console.2", n3, "kubelet", "NodeRebooted"));
+    cluster.create(&event("console.3", mesh, "gitops", "Applied"));
+    until("the page shows the node and what happened to it", || {
+        let page = console.get("/").body;
+        page.contains("title=\"n3: does not serve, MR2003\"") && page.contains("ChainRepaired")
+    });
+    let page = console.get("/").body;
+    assert!(
+        page.contains("<td>Node n3</td><td>3</td><td>10-x.conflist was &#60;rewritten&#62;</td>"),
+        "{page}"
+    );
+    assert!(page.contains("<td>MeshCNI default</td>") && !page.contains("NodeRebooted"), "{page}");
+    assert!(page.contains("1 more should serve, and have not reported"), "{page}");
+    cluster.done(&["delete", "events", "-n", "default", "console.1", "console.2", "console.3"], "");
+
+    // A Lease that nobody renews says that what is shown stands still.
+    let home = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "console-home" } });
+    cluster.create(&home);
+    let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": { "name": "millrace-controller", "namespace": "console-home" },
+        "spec": { "holderIdentity": "one", "leaseDurationSeconds": 15, "renewTime": "2026-01-01T00:00:00.000000Z" } });
+    cluster.create(&lease);
+    let other = Console::start(&cluster.kubeconfig(), &["--namespace=console-home"]);
+    until("the page says that no controller acts", || other.state() == "controller-away");
+    let page = other.get("/").body;
+    assert!(page.contains("MR4009") && page.contains("one: has the Lease"), "{page}");
+    cluster.done(&["delete", "namespace", "console-home", "--wait=false"], "");
 }
 
 #[test]
@@ -226,6 +268,7 @@ fn strangers_are_refused() {
     ] {
         let answer = refused("GET", path, &[("Cookie", "none=1")], "", 401);
         assert_eq!(attribute(&answer.body, "data-state"), "session-expired");
+        assert!(answer.body.contains("MR1108 SessionExpired"), "{}", answer.body);
         refused("GET", path, &[("Cookie", &console.cookie.replace('=', "=0"))], "", 401);
         refused("GET", path, &[("Host", "evil.example")], "", 403);
     }
@@ -258,7 +301,14 @@ fn who_may_only_look_changes_nothing() {
     let Some(cluster) = Cluster::real("cli::who_may_only_look_changes_nothing") else { return };
     let viewer = cluster.api().user("viewer", &["viewers"]);
     cluster.api().allow("viewer", "get,list,watch", "meshcnis.millrace.dev,pods,namespaces");
-    only_looks(&cluster, &Console::start(&viewer, &[]));
+    let console = Console::start(&viewer, &[]);
+    only_looks(&cluster, &console);
+    let page = console.get("/").body;
+    for (said, resource) in
+        [("Events cannot be read", "events"), ("Reports of nodes cannot be read", "meshcninodes")]
+    {
+        assert!(page.contains(said) && page.contains(resource), "{said}: {page}");
+    }
 }
 
 fn only_looks(cluster: &Cluster, console: &Console) {

@@ -1,25 +1,17 @@
 //! The demo as a person runs it: whole, interrupted, killed, twice at once. After each, nothing of it may be left.
 
+#[path = "demo/kept.rs"]
+mod kept;
+
+use kept::{KEPT, Kept, PATIENCE, demo, plugin, turn};
 use millrace_rig::wait::until;
-use rustix::process::{Pid, Signal, kill_process};
-use std::fs::{File, Permissions};
-use std::io::{BufRead, BufReader, Read, Write};
+use rustix::process::Signal;
+use std::fs::Permissions;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
-
-/// What a loaded machine may need for what takes ten seconds.
-const PATIENCE: Duration = Duration::from_secs(180);
-/// What the demos of all tests, one after the other, may need.
-const ALL_TURNS: Duration = Duration::from_secs(3600);
-/// What `--keep` prints last.
-const KEPT: &str = "Ctrl-C takes everything down.";
-
-/// Demos on one machine take turns, those of another checkout's tests too: each counts what is left on the machine.
-const TURN: &str = "/run/lock/millrace-demo-tests";
+use std::path::Path;
+use std::process::{Command, Output};
 
 #[test]
 fn a_whole_run_verifies_every_pod_and_leaves_nothing() {
@@ -228,44 +220,6 @@ fn what_is_missing_is_named() {
     );
 }
 
-/// The turn to run a demo, if this machine can.
-fn turn(test: &str) -> Option<File> {
-    let missing = |what, how| {
-        millrace_rig::absent::not_run(test, what, how);
-        None
-    };
-    if !rustix::process::geteuid().is_root() {
-        return missing("root", "sudo make test");
-    }
-    if !Path::new("/usr/lib/cni/host-local").exists() {
-        return missing("containernetworking-plugins", "apt-get install containernetworking-plugins");
-    }
-    let named = std::env::var_os("MILLRACE_ENVOY").is_some_and(|path| !path.is_empty());
-    if !named && !Path::new("/usr/local/lib/millrace").exists() {
-        return missing("Envoy", "scripts/envoy");
-    }
-    if !plugin().exists() {
-        return missing("millrace-cni", "cargo build -p millrace-host");
-    }
-    std::fs::create_dir_all("/run/lock").expect("root makes what a minimal machine lacks");
-    let turn = File::create(TURN).expect("/run/lock takes a file");
-    until("it is our turn among the tests of demos", ALL_TURNS, || {
-        turn.try_lock().map_err(|error| error.to_string())
-    });
-    Some(turn)
-}
-
-fn plugin() -> PathBuf {
-    let beside = Path::new(env!("CARGO_BIN_EXE_millrace")).with_file_name("millrace-cni");
-    millrace_rig::plugin::plugin(beside)
-}
-
-fn demo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
-    command.env("MILLRACE_CNI", plugin()).arg("demo").args(arguments);
-    command
-}
-
 fn said(ran: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&ran.stderr), String::from_utf8_lossy(&ran.stdout))
 }
@@ -284,14 +238,6 @@ fn listed_by_us(netns: &str) -> String {
     String::from_utf8_lossy(&ran.expect("the plugin is there").stdout).into_owned()
 }
 
-/// A demo that goes on running, or is caught in the middle.
-struct Kept {
-    child: Child,
-    lines: Receiver<String>,
-    /// What it has said so far.
-    heard: Vec<String>,
-}
-
 /// Whoever reads the address that was printed gets in, and nobody else.
 fn the_console_lets_in(kept: &Kept) {
     let printed = kept.heard.iter().find_map(|line| line.strip_prefix("console: http://"));
@@ -304,53 +250,6 @@ fn the_console_lets_in(kept: &Kept) {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
-    }
-}
-
-impl Kept {
-    /// Starts one and waits until it says a line that begins with `line`.
-    fn start(line: &str) -> Kept {
-        // It keeps, and serves the console beside.
-        let keep: &[&str] = if line == KEPT { &["--console"] } else { &[] };
-        let mut child = demo(keep).stdout(Stdio::piped()).spawn().expect("the demo starts");
-        let stdout = BufReader::new(child.stdout.take().expect("it was piped"));
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
-        let mut kept = Kept { child, lines, heard: Vec::new() };
-        loop {
-            match kept.lines.recv_timeout(PATIENCE) {
-                Ok(said) if said.starts_with(line) => return kept,
-                Ok(said) => kept.heard.push(said),
-                Err(_) => panic!("the demo never said {line:?}, but:\n{}", kept.heard.join("\n")),
-            }
-        }
-    }
-
-    /// The rest of the word that `lead` begins, or the word behind it, where it was said last but for the proofs.
-    fn word_after(&self, lead: &str) -> String {
-        let look = self.heard.iter().skip_while(|line| !line.starts_with("Everything goes on running"));
-        let rest = look.filter_map(|line| line.split_once(lead)).map(|(_, rest)| rest).next();
-        let word = rest.and_then(|rest| rest.split_whitespace().next());
-        word.unwrap_or_else(|| panic!("nothing after {lead:?} in:\n{}", self.heard.join("\n"))).to_owned()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
-    }
-
-    /// Waits for its end; gives its exit code.
-    fn end(&mut self) -> Option<i32> {
-        let status = millrace_rig::end::within(PATIENCE, &mut self.child);
-        status.unwrap_or_else(|| panic!("the demo ends: not within {PATIENCE:?}")).code()
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -155,12 +155,21 @@ impl Browser {
         read.map_or_else(|why| why, |text| text.as_str().unwrap_or_default().to_owned())
     }
 
-    /// Clicks on the first element that the selector finds, as a pointer does.
+    /// Clicks on the first element that the selector finds, as a pointer does; on another in its place, where a live page puts one.
     pub fn click(&self, selector: &str) {
-        let found = self.ask("/element", &json!({ "using": "css selector", "value": selector }));
+        until(&format!("{selector} is clicked"), PATIENCE, || match self.try_click(selector) {
+            Ok(_) => Ok(()),
+            Err(why) if why.starts_with("stale element") || why.starts_with("no such element") => Err(why),
+            Err(why) => panic!("{selector} cannot be clicked: {why}"),
+        });
+    }
+
+    fn try_click(&self, selector: &str) -> Result<Value, String> {
+        let wanted = json!({ "using": "css selector", "value": selector });
+        let found = self.wire.try_post(&format!("{}/element", self.session), &wanted)?;
         let id = found.as_object().and_then(|object| object.values().next()).and_then(Value::as_str);
         let id = id.expect("an element has a name");
-        self.ask(&format!("/element/{id}/click"), &json!({}));
+        self.wire.try_post(&format!("{}/element/{id}/click", self.session), &json!({}))
     }
 
     /// Presses keys one after the other; one that is held down with the next is named before it.

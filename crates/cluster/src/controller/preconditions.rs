@@ -317,7 +317,8 @@ fn hides_annotations(runtime: &str) -> bool {
 }
 
 fn is_unknown(runtime: &str) -> bool {
-    runtime.split_once("://").is_some_and(|(name, _)| !matches!(name, "containerd" | "cri-o"))
+    // The demo's own calls plugins as containerd does.
+    runtime.split_once("://").is_some_and(|(name, _)| !matches!(name, "containerd" | "cri-o" | "demo"))
 }
 
 /// An injector's values: `istio_cni.enabled` until 1.23, `pilot.cni.enabled` after it.

@@ -6,11 +6,16 @@
 #[allow(dead_code, reason = "other tests ask more of a cluster")]
 #[path = "../cli/cluster.rs"]
 mod cluster;
+#[path = "../demo/kept.rs"]
+#[allow(dead_code, reason = "other tests ask more of a demo")]
+mod kept;
 #[allow(dead_code, reason = "other tests ask more of the program")]
 #[path = "../cli/program.rs"]
 mod program;
 
 mod bookinfo;
+mod flow;
+mod large;
 mod pages;
 mod pictures;
 mod served;

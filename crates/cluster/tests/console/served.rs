@@ -5,6 +5,7 @@ use crate::program::command;
 use crate::sound::WIDE;
 use millrace_rig::browser::Browser;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 /// `millrace console` of a cluster; ended when dropped.
@@ -19,8 +20,13 @@ pub(crate) struct Served {
 impl Served {
     /// Starts one with more flags.
     pub(crate) fn start(cluster: &Cluster, flags: &[&str]) -> Served {
+        Served::with(&cluster.kubeconfig(), flags)
+    }
+
+    /// The same, of the cluster that a file names.
+    pub(crate) fn with(kubeconfig: &Path, flags: &[&str]) -> Served {
         let mut command = command(&[&["console"], flags].concat());
-        command.env("KUBECONFIG", cluster.kubeconfig()).stdout(Stdio::piped());
+        command.env("KUBECONFIG", kubeconfig).stdout(Stdio::piped());
         let mut child = command.spawn().expect("millrace runs");
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().expect("a pipe"));

@@ -101,7 +101,7 @@ async fn about_us(
 
 /// Keeps the last ones, the very last first.
 fn last(events: &mut Vec<Happened>) {
-    events.sort_by(|one, other| other.last.cmp(&one.last));
+    events.sort_by_key(|one| std::cmp::Reverse(one.last));
     events.truncate(KEPT);
 }
 

@@ -21,6 +21,9 @@ const PROBING: Duration = Duration::from_secs(5);
 const STARTING: Duration = Duration::from_millis(250);
 /// How often one that is ready is probed, as the manifest has it.
 const PERIOD: Duration = Duration::from_secs(5);
+/// How long a container that ended by itself waits before it is started again, and how long at most after it did so more often: as
+/// a kubelet has it (kubernetes.io, Pod Lifecycle, restart policy).
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
 /// A pod that is there.
 #[derive(Debug)]
@@ -35,7 +38,10 @@ pub(crate) struct Hosted {
     identity: Identity,
     own: PathBuf,
     running: Running,
+    log: PathBuf,
     probed: Instant,
+    /// When it is started again.
+    again: Option<Instant>,
     /// Where its container leaves its last words.
     words: PathBuf,
 }
@@ -86,14 +92,23 @@ impl Hosted {
         keep_file(&words)?;
         let run = run(pod, container, root, image)?;
         let identity = Identity::of(container)?;
-        let mut command = process::confined(image.own, &identity, &run.arguments);
-        command.envs(&run.variables);
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        let running = Running::start(name, &mut command, log)?;
+        let running = run.start(pod, image.own, &identity, log)?;
         let seen = Seen { runs: true, addresses: HOST.parse().into_iter().collect(), ..Seen::default() };
         let (object, own) = (pod.clone(), image.own.to_owned());
-        let probed = Instant::now();
-        Ok(Hosted { object, seen, leaving: false, run, identity, own, running, probed, words })
+        let (probed, log) = (Instant::now(), log.to_owned());
+        Ok(Hosted {
+            object,
+            seen,
+            leaving: false,
+            run,
+            identity,
+            own,
+            running,
+            log,
+            probed,
+            again: None,
+            words,
+        })
     }
 
     /// Writes what a ConfigMap says now to where it is mounted.
@@ -108,6 +123,9 @@ impl Hosted {
         if self.seen.over.is_some() {
             return Ok(false);
         }
+        if let Some(when) = self.again {
+            return self.start_again(when);
+        }
         if let Some(code) = self.running.over()? {
             (self.seen.over, self.seen.ready) = (Some(code), false);
             self.seen.words = fs::read_to_string(&self.words).unwrap_or_default();
@@ -121,6 +139,29 @@ impl Hosted {
         let ready = process::run(command.envs(&self.run.variables), None, PROBING)?.status.success();
         self.probed = Instant::now();
         Ok(std::mem::replace(&mut self.seen.ready, ready) != ready)
+    }
+
+    /// Has its container started again after a while; gives that while.
+    pub(crate) fn back_off(&mut self) -> Duration {
+        let wait = wait(self.seen.restarts);
+        self.again = Some(Instant::now() + wait);
+        self.seen =
+            Seen { over: None, backs_off: true, restarts: self.seen.restarts + 1, ..self.seen.clone() };
+        wait
+    }
+
+    fn start_again(&mut self, when: Instant) -> anyhow::Result<bool> {
+        if self.leaving {
+            self.seen.over = Some(0);
+            return Ok(true);
+        }
+        if Instant::now() < when {
+            return Ok(false);
+        }
+        self.running = self.run.start(&self.object, &self.own, &self.identity, &self.log)?;
+        (self.again, self.seen.backs_off) = (None, false);
+        // That it runs is told with the next that is seen of it.
+        Ok(false)
     }
 
     /// Asks it to end.
@@ -138,6 +179,20 @@ impl Hosted {
     pub(crate) fn last_words(&self) -> String {
         self.running.last_words()
     }
+}
+
+impl Run {
+    fn start(&self, pod: &Value, own: &Path, identity: &Identity, log: &Path) -> anyhow::Result<Running> {
+        let mut command = process::confined(own, identity, &self.arguments);
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        Running::start(name, command.envs(&self.variables), log)
+    }
+}
+
+/// How long one waits that was started again so often.
+fn wait(restarts: u32) -> Duration {
+    let (first, most) = BACK_OFF;
+    first.saturating_mul(1_u32.checked_shl(restarts).unwrap_or(u32::MAX)).min(most)
 }
 
 /// Where a volume of a pod is that is no directory of the node.
@@ -273,6 +328,12 @@ mod tests {
         check("/run/millracer/x", "/run/millracer/x");
         check("agent", "agent");
         check("--metrics-address=0.0.0.0:1", "--metrics-address=0.0.0.0:1");
+    }
+
+    #[test]
+    fn who_ends_again_and_again_waits_longer() {
+        let waits: Vec<u64> = [0, 1, 2, 4, 5, 31, 32, 1000].map(|restarts| wait(restarts).as_secs()).to_vec();
+        assert_eq!(waits, [10, 20, 40, 160, 300, 300, 300, 300]);
     }
 
     #[test]

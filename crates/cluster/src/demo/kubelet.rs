@@ -41,6 +41,8 @@ pub(crate) struct Kubelet<'a> {
     pub(crate) requests: Option<Requests>,
     watch: Watch,
     published: bool,
+    /// Whether what ends by itself is started again. On the walk it is a fault, and the end.
+    restarts: bool,
 }
 
 impl<'a> Kubelet<'a> {
@@ -53,11 +55,12 @@ impl<'a> Kubelet<'a> {
         world.cluster.report("Node", "", NODE, &status::node(chain::GATEWAYS[0], &now()))?;
         let watch = world.cluster.watch(NODE);
         let (phase, tally) = (Phase::default(), Tally::default());
-        Ok(Kubelet { world, tale, phase, tally, requests: None, watch, published: true })
+        Ok(Kubelet { world, tale, phase, tally, requests: None, watch, published: true, restarts: false })
     }
 
     /// Goes on until we are asked to stop.
     pub(crate) fn keep(&mut self) -> anyhow::Result<()> {
+        self.restarts = true;
         while !self.world.is_asked_to_stop() {
             self.world.alive()?;
             self.step(10 * GLANCE)?;
@@ -235,16 +238,25 @@ impl<'a> Kubelet<'a> {
         while at < self.world.hosted.len() {
             let hosted = &mut self.world.hosted[at];
             let changed = hosted.look()?;
+            let ended = hosted.seen.over;
+            let by_itself = ended
+                .filter(|_| changed && !hosted.leaving && hosted.object["spec"]["restartPolicy"] == "Always");
+            let again = match by_itself {
+                Some(code) if !self.restarts => {
+                    bail!("{} ended by itself (exit {code}): {}", name(&hosted.object), hosted.last_words())
+                }
+                by_itself => by_itself.map(|_| hosted.back_off()),
+            };
             let (object, seen, leaving) = (hosted.object.clone(), hosted.seen.clone(), hosted.leaving);
             if changed {
-                let words = match seen.over {
-                    Some(code) if !leaving && object["spec"]["restartPolicy"] == "Always" => {
-                        bail!("{} ended by itself (exit {code}): {}", name(&object), hosted.last_words())
+                let words = match (ended, again) {
+                    (Some(code), Some(wait)) => {
+                        format!("ended by itself, exit {code}; it is started again in {} s", wait.as_secs())
                     }
-                    Some(0) => "ended, exit 0".to_owned(),
-                    Some(code) => format!("ended, exit {code}: {}", hosted.last_words()),
-                    None if seen.ready => "is ready".to_owned(),
-                    None => "is not ready any more".to_owned(),
+                    (Some(0), None) => "ended, exit 0".to_owned(),
+                    (Some(code), None) => format!("ended, exit {code}: {}", hosted.last_words()),
+                    (None, _) if seen.ready => "is ready".to_owned(),
+                    (None, _) => "is not ready any more".to_owned(),
                 };
                 self.tale.line("node", &format!("{} {words}", name(&object)))?;
                 self.say(&object, &seen)?;

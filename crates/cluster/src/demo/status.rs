@@ -18,6 +18,10 @@ pub(crate) struct Seen {
     pub(crate) over: Option<i32>,
     /// What that container said at its end.
     pub(crate) words: String,
+    /// How often that container was started again, or is about to be.
+    pub(crate) restarts: u32,
+    /// Whether it waits for being started again.
+    pub(crate) backs_off: bool,
 }
 
 /// The status of the pod `object`; `now` in the words of the API.
@@ -95,11 +99,13 @@ fn container(one: &Value, seen: &Seen, now: &str) -> Value {
             }
             state
         }
+        None if seen.backs_off => json!({ "waiting": { "reason": "CrashLoopBackOff" } }),
         None if seen.runs => json!({ "running": { "startedAt": now } }),
         None => json!({ "waiting": { "reason": "PodInitializing" } }),
     };
     let mut container = said(one, state, seen.ready);
-    container["started"] = json!(seen.runs && seen.over.is_none());
+    container["started"] = json!(seen.runs && seen.over.is_none() && !seen.backs_off);
+    container["restartCount"] = json!(seen.restarts);
     container
 }
 
@@ -172,5 +178,7 @@ mod tests {
             "PodScheduled Initialized",
             "terminated 0, terminated 1",
         );
+        let again = Seen { ended: vec![0], runs: true, backs_off: true, ..Seen::default() };
+        check(again, "Running", "PodScheduled Initialized", "terminated 0, waiting");
     }
 }

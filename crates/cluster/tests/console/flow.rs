@@ -1,4 +1,4 @@
-//! The console of a running demo, as a person uses it: real pods, real packets, an agent that freezes, and somebody else who edits.
+//! The console of a running demo, as a person uses it: real pods, real packets, an agent that is killed, and somebody else who edits.
 
 use crate::kept::{KEPT, Kept, turn};
 use crate::pictures::keep;
@@ -37,7 +37,7 @@ fn a_person_switches_looks_and_is_told() {
     person.probes_a_pod();
     person.excludes_and_is_overtaken();
     person.turns_off_and_on_by_keys_in_chinese();
-    person.is_told_of_a_frozen_agent();
+    person.is_told_of_a_killed_agent();
     person.is_told_that_the_stream_is_cut();
     nothing_failed_but(&person.browser, "the flow", &[409, 422]);
     kept.signal(Signal::INT);
@@ -186,10 +186,13 @@ impl Person {
         panic!("no Tab key leads to {selector}");
     }
 
-    fn is_told_of_a_frozen_agent(&self) {
+    /// The node starts it again after a while.
+    fn is_told_of_a_killed_agent(&self) {
         let agent = process(&["agent", "--config=/run/millrace-demo/"]);
-        self.shows_by_itself("agents-unreachable", || stop(agent));
-        self.shows_by_itself("running-restart-debt", || go_on(agent));
+        self.shows_by_itself("agents-unreachable", || {
+            kill_process(agent, Signal::KILL).expect("it runs");
+        });
+        self.shows_by_itself("running-restart-debt", || ());
     }
 
     fn is_told_that_the_stream_is_cut(&self) {

@@ -116,6 +116,10 @@ fn golden_pictures_of_every_state() {
     taken.insert("pod-drawer".to_owned());
     let named: BTreeSet<String> = kept_names();
     assert_eq!(taken, named, "docs/console holds these pictures and no others; UPDATE_GOLDEN=1 makes them");
+    let readme = include_str!("../../../../README.md");
+    let unshown: Vec<&String> =
+        named.iter().filter(|name| !readme.contains(&format!("docs/console/{name}.png"))).collect();
+    assert!(unshown.is_empty(), "the README shows each picture, but not {unshown:?}");
 }
 
 fn kept_names() -> BTreeSet<String> {
@@ -325,6 +329,9 @@ fn ends(taken: &mut BTreeSet<String>, browser: &Browser, cluster: Cluster) {
     drop(cluster);
     camera.shows("stream-lost");
     camera.go("/", "stream-lost");
+    let stale =
+        "document.querySelector('#alive .good').hidden && !document.querySelector('#alive .odd').hidden";
+    browser.until("the clock says that what is shown is old", stale);
     camera.take("stream-lost");
     taken.append(&mut camera.taken);
 }

@@ -98,10 +98,13 @@ if (body.dataset.events && window.EventSource) {
   let live = true;
   let seen = null;
 
+  // A stream that is heard of a cluster that the server itself does not hear of is no news.
+  const cutBehind = () => document.querySelector("[data-notice='stream-lost']") !== null;
   const say = (is) => {
     live = is;
-    fresh.hidden = !is;
-    stale.hidden = is;
+    const now = is && !cutBehind();
+    fresh.hidden = !now;
+    stale.hidden = now;
     if (!ended) cut.hidden = is;
   };
   const hear = () => {
@@ -136,7 +139,8 @@ if (body.dataset.events && window.EventSource) {
   setInterval(() => {
     const now = performance.now();
     age.textContent = `(${short(Math.floor((now - shown) / 1000))} ${age.dataset.ago})`;
-    if (ended || now - heard > 2.5 * beat || (broken !== null && now - broken > 3000)) say(false);
+    const silent = ended || now - heard > 2.5 * beat || (broken !== null && now - broken > 3000);
+    say(live && !silent);
   }, 1000);
   listen();
 }

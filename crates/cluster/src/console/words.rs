@@ -71,7 +71,7 @@ words! {
     owes "Need a restart" "需重启";
     locked_by "held by" "归属";
     held_means "it was applied there; change it there, or take it over in the review" "由其应用；请在那里修改，或在查看变更时接管";
-    locked_always "always: no webhook of Millrace looks at pods there, so that they keep istio-init" "始终排除：Millrace 的 Webhook 不处理其中的 Pod，它们保留 istio-init";
+    locked_always "always: our webhook looks at no pod there" "始终排除：我们的 Webhook 不处理其中的 Pod";
     pods_changed "Pods that change" "发生变化的 Pod";
     pods_bare "of them nobody restarts" "其中无人会重启";
     more_namespaces "more namespaces" "个其他命名空间";

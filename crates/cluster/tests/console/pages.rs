@@ -1,10 +1,10 @@
 //! Every kind of page is sound, and what judges pages sees what is wrong with one.
 
 use crate::bookinfo;
-use crate::cluster::Cluster;
-use crate::served::Served;
-use crate::sound::{Judge, nothing_failed};
-use millrace_rig::browser::Browser;
+use crate::cluster::{Cluster, condition};
+use crate::served::{Controller, Served};
+use crate::sound::{Judge, nothing_failed, nothing_failed_but};
+use millrace_rig::browser::{Browser, keys};
 use serde_json::json;
 
 #[test]
@@ -40,7 +40,38 @@ fn every_page_is_sound() {
         show(page, "zh");
         judge.fits(&browser, page);
     }
+    what_is_beside_a_list_is_sound(&browser, &judge, &served);
+    an_error_is_sound(&browser, &judge, &cluster);
     what_is_wrong_is_seen(&browser, &judge);
+    the_login_of_a_controller_is_sound(&browser, &judge, &cluster);
+}
+
+fn what_is_beside_a_list_is_sound(browser: &Browser, judge: &Judge, served: &Served) {
+    served.go(browser, "/look?lang=en&back=/nodes");
+    browser.click("th a[data-drawer][href*='worker-2']");
+    browser.until("it is beside the list", "document.getElementById('drawer').open");
+    judge.looks(browser, "a node beside the list");
+    browser.press(&[keys::ESCAPE]);
+    served.go(browser, "/");
+}
+
+fn an_error_is_sound(browser: &Browser, judge: &Judge, cluster: &Cluster) {
+    let contested =
+        condition("NoChainConflict", "False", "ChainContested", "worker-2: cilium-agent (MR2104)");
+    bookinfo::tell(cluster, "Degraded", "Serving", json!({ "conditions": [contested] }));
+    browser.until("the page says so", "document.body.dataset.state === 'chain-conflict'");
+    judge.looks(browser, "an error");
+}
+
+/// Its page that asks who somebody is, and what it says to a token that the cluster does not know.
+fn the_login_of_a_controller_is_sound(browser: &Browser, judge: &Judge, cluster: &Cluster) {
+    let controller = Controller::start(cluster);
+    browser.go(&format!("{}/history", controller.home));
+    judge.looks_of(browser, "the login", &[401]);
+    browser.run("document.getElementById('token').focus()", json!([]));
+    browser.press(&['n', 'o', keys::ENTER]);
+    browser.until("the token is refused", "document.querySelector('#main [role=alert]') !== null");
+    nothing_failed_but(browser, "a token that nobody knows", &[401]);
 }
 
 fn what_is_wrong_is_seen(browser: &Browser, judge: &Judge) {

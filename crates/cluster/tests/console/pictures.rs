@@ -170,6 +170,12 @@ fn under_way(camera: &mut Camera<'_>, cluster: &Cluster) {
     ]);
     let way = json!({ "nodes": nodes(4, 4, 0, 0), "operation": operation("Enable", 1, 3, 0), "conditions": conditions,
         "workloads": workloads(0, 28, 25) });
+    let serve = |is: bool| {
+        for node in ["worker-4", "worker-5"] {
+            bookinfo::report(cluster, node, json!({ "serving": is }));
+        }
+    };
+    serve(false);
     tell(cluster, "Updating", "Installing", way.clone());
     camera.go("/", "updating");
     camera.take("updating");
@@ -185,6 +191,7 @@ fn under_way(camera: &mut Camera<'_>, cluster: &Cluster) {
         &["patch", "meshcni", "default", "--type=merge", "-p", r#"{"spec":{"rollout":{"paused":false}}}"#],
         "",
     );
+    serve(true);
     for excluded in ["legacy,payments", "legacy"] {
         cluster.run(&["exclude", "set", &format!("kube-system,istio-system,{excluded}")]);
     }

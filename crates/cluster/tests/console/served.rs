@@ -1,12 +1,15 @@
-//! A running console, and a browser that it let in.
+//! A running console, and a browser that it let in; and the console of a controller, which lets nobody in unasked.
 
 use crate::cluster::Cluster;
 use crate::program::command;
 use crate::sound::WIDE;
 use millrace_rig::browser::Browser;
+use millrace_rig::wait::until;
 use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 /// `millrace console` of a cluster; ended when dropped.
 pub(crate) struct Served {
@@ -52,6 +55,37 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         // It keeps nothing that an end could spoil.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `millrace controller` with a console; ended when dropped.
+pub(crate) struct Controller {
+    child: Child,
+    /// Where its console is: `http://127.0.0.1:PORT`.
+    pub(crate) home: String,
+}
+
+impl Controller {
+    /// Starts one for a cluster that has none.
+    pub(crate) fn start(cluster: &Cluster) -> Controller {
+        let held = TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr());
+        let address = held.expect("loopback has a free port").to_string();
+        let flags = ["--webhook-address=none", "--metrics-address=none", "--linger-seconds=1"];
+        let mut command = command(&[&["controller"], &flags[..], &["--console-address", &address]].concat());
+        command.arg("--kubeconfig").arg(cluster.kubeconfig()).stdin(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("millrace runs");
+        until("the console of the controller listens", Duration::from_secs(60), || {
+            TcpStream::connect(&address).map(drop).map_err(|why| why.to_string())
+        });
+        Controller { child, home: format!("http://{address}") }
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        // What it leaves is in an API server that ends with the test.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

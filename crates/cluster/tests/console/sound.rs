@@ -28,7 +28,12 @@ impl Judge {
 
     /// Fails with all that is wrong with the page that is shown, on a desk and on a telephone, by day and by night.
     pub(crate) fn looks(&self, browser: &Browser, what: &str) {
-        nothing_failed(browser, what);
+        self.looks_of(browser, what, &[]);
+    }
+
+    /// The same of a page whose answer has one of these statuses.
+    pub(crate) fn looks_of(&self, browser: &Browser, what: &str, statuses: &[u16]) {
+        nothing_failed_but(browser, what, statuses);
         self.looked_at(browser, what, &[(WIDE, false), (NARROW, false), (WIDE, true), (NARROW, true)]);
     }
 

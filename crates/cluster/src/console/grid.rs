@@ -50,16 +50,18 @@ impl Grid {
         let failing: BTreeMap<&str, &FailingNode> =
             status.failing_nodes.iter().map(|node| (node.name.as_str(), node)).collect();
         let nodes = &facts.progress.nodes;
+        let going = status.operation.is_some();
         let mut all: Vec<(Mark, &str, String)> = Vec::new();
         for node in nodes.rows.iter().filter(|node| !failing.contains_key(&*node.name)) {
-            let (mark, said) = judged(node, facts.now, lang);
+            let (mark, said) = judged(node, going, facts.now, lang);
             all.push((mark, &node.name, said));
         }
         for node in failing.values() {
-            all.push((Mark::Bad, &node.name, format!("{} {}", node.code, node.reason)));
+            let mark = if state::is_awaited(node, &status, facts.now) { Mark::Odd } else { Mark::Bad };
+            all.push((mark, &node.name, format!("{} {}", node.code, node.reason)));
         }
         all.sort_by_key(|(mark, name, _)| (Reverse(*mark), *name));
-        let calm = status.operation.is_none() && all.iter().all(|(mark, ..)| *mark == Mark::Good);
+        let calm = !going && all.iter().all(|(mark, ..)| *mark == Mark::Good);
         let shown = all.len().min(if calm { AT_REST } else { MOST_CELLS });
         let rest = &all[shown..];
         let count = |mark: Mark| (Sign(mark), rest.iter().filter(|(of, ..)| *of == mark).count());
@@ -84,11 +86,12 @@ impl Grid {
     }
 }
 
-/// How a node is that the controller does not name, and its code.
-fn judged(node: &NodeRow, now: Timestamp, lang: Lang) -> (Mark, String) {
+/// How a node is that the controller does not name, and its code; whether a change is on its way, for which some have to wait.
+fn judged(node: &NodeRow, going: bool, now: Timestamp, lang: Lang) -> (Mark, String) {
     let words = Words::of(lang);
     let coded = |mark: Mark, said: &str, code: Code| (mark, format!("{said}, {code}"));
     match marked(node.serves, node.reported, now) {
+        Mark::Bad if going => (Mark::Odd, words.serves_not_yet.to_owned()),
         Mark::Bad => coded(Mark::Bad, words.serves_no, Code::AgentNotReady),
         _ if node.contested => coded(Mark::Bad, words.s_chain, Code::ChainOverwritten),
         Mark::Odd => {
@@ -153,12 +156,20 @@ mod tests {
         let first = [
             "gone: MR2002",
             "n0002: Chain conflict, MR2104",
-            "n0004: does not serve, MR2003",
             "n0001: Reported 16m ago, MR2004",
             "n0003: Drifted 2, MR2302",
+            "n0004: does not serve yet",
         ];
         check(&grid(some, 0, true), MOST_CELLS, &[(Mark::Good, 385)], 0, &first);
-        let bad = (0..500).map(|number| node(number, false, 60, false, 0)).collect();
-        check(&grid(bad, 501, true), MOST_CELLS, &[(Mark::Bad, 381)], 0, &["gone: ", "n0000: "]);
+        let bad = || (0..500).map(|number| node(number, false, 60, false, 0)).collect();
+        let waiting = ["gone: ", "n0000: does not serve yet"];
+        check(&grid(bad(), 501, true), MOST_CELLS, &[(Mark::Odd, 381)], 0, &waiting);
+        check(
+            &grid(bad(), 500, false),
+            MOST_CELLS,
+            &[(Mark::Bad, 380)],
+            0,
+            &["n0000: does not serve, MR2003"],
+        );
     }
 }

@@ -6,7 +6,7 @@ use super::facts::{Draft, Facts, Rights};
 use super::words::Words;
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::mesh::{MeshCNI, Mode};
-use crate::api::status::{MeshCNIStatus, Phase};
+use crate::api::status::{FailingNode, MeshCNIStatus, Phase};
 use crate::args::output::Mark;
 use crate::cli::leader::Absent;
 use crate::codes::Code;
@@ -14,6 +14,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// Within this a controller has looked at what is wanted, by whatever clock.
 const PROMPT: SignedDuration = SignedDuration::from_secs(90);
+
+/// Within this a node has an agent that serves once one is wanted there, as the controller has it.
+const BROUGHT: SignedDuration = SignedDuration::from_secs(120);
 
 /// The states of a cluster as its page shows it, the weightiest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,7 +164,10 @@ pub(crate) fn states(facts: &Facts) -> Vec<State> {
     if is("InjectorSynced", "NoInjector") {
         states.push(State::InjectorMissing);
     }
-    let fail = |of: fn(&str) -> bool| status.failing_nodes.iter().any(|node| of(&node.code));
+    let fail = |of: fn(&str) -> bool| {
+        let failing = status.failing_nodes.iter().filter(|node| of(&node.code));
+        failing.filter(|node| !is_awaited(node, &status, facts.now)).count() > 0
+    };
     states.extend(fail(is_agent).then_some(State::AgentsUnreachable));
     states.extend(fail(is_unfit).then_some(State::UnsupportedRuntime));
     states.extend(away(facts).map(|_| State::ControllerAway));
@@ -253,8 +259,60 @@ pub(super) fn is_unfit(code: &str) -> bool {
     Code::from_id(code).is_some_and(|code| codes.contains(&code))
 }
 
+/// Whether a node only waits for the agent that a change brings, or starts anew: for a while after the change or the node's own
+/// trouble began that is how changes go, and nobody's fault.
+pub(super) fn is_awaited(node: &FailingNode, status: &MeshCNIStatus, now: Timestamp) -> bool {
+    let stalled = condition(status, "Stalled").is_some_and(|one| one.status == ConditionStatus::True);
+    let Some(operation) = status.operation.as_ref().filter(|_| !stalled) else { return false };
+    let began = operation.started_at.0;
+    let since = node.since.as_ref().map_or(began, |since| since.0.max(began));
+    // Two machines' clocks differ.
+    is_agent(&node.code) && now.duration_since(since).abs() <= BROUGHT
+}
+
 /// Codes of a node whose agent is away or does not answer.
 pub(super) fn is_agent(code: &str) -> bool {
     let codes = [Code::AgentAbsent, Code::AgentNotReady, Code::ReportStale, Code::AgentUnreachable];
     Code::from_id(code).is_some_and(|code| codes.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Whether a node is awaited that was without its agent since the minute `since`, if anybody knows, in the minute `now`, during a
+    /// change that began in minute 10.
+    #[test]
+    fn a_change_has_time_to_bring_agents() {
+        let at = |minute: i64| Timestamp::from_second(1_800_000_000 + 60 * minute).expect("a time");
+        let check = |code: &str, since: Option<i64>, now: i64, change: &str, expected: bool| {
+            let mut status = json!({});
+            if change != "none" {
+                let began = at(10).to_string();
+                status["operation"] = json!({ "kind": "Enable", "generation": 1, "startedAt": began, "progressedAt": began,
+                    "deadline": at(20).to_string() });
+            }
+            if change == "stalled" {
+                status["conditions"] = json!([{ "type": "Stalled", "status": "True", "reason": "NotMoved", "message": "",
+                    "lastTransitionTime": at(10).to_string() }]);
+            }
+            let status: MeshCNIStatus = serde_json::from_value(status).expect("a status");
+            let since = since.map(|minute| at(minute).to_string());
+            let node = json!({ "name": "n", "code": code, "reason": "", "since": since });
+            let node: FailingNode = serde_json::from_value(node).expect("a node");
+            assert_eq!(is_awaited(&node, &status, at(now)), expected, "{code} {since:?} {now} {change}");
+        };
+        for (since, now, expected) in
+            [(None, 10, true), (None, 12, true), (None, 13, false), (Some(1), 12, true), (Some(1), 13, false)]
+        {
+            check("MR2002", since, now, "going", expected);
+        }
+        // One that is replaced late in a change has its own time.
+        check("MR2003", Some(40), 41, "going", true);
+        check("MR2003", Some(40), 43, "going", false);
+        check("MR2003", Some(40), 41, "stalled", false);
+        check("MR2003", Some(40), 41, "none", false);
+        check("MR5003", Some(10), 10, "going", false);
+    }
 }

@@ -131,7 +131,7 @@ words! {
     since "Since" "始于";
     reason "Reason" "原因代码";
     message "Message" "说明";
-    failing_nodes "Failing nodes" "异常节点";
+    failing_nodes "Nodes that do not serve" "未服务的节点";
     preflight "Before it is switched on" "启用之前";
 
     pods_by "Pods of the mesh" "网格的 Pod";
@@ -148,6 +148,7 @@ words! {
 
     serves_yes "serves" "在服务";
     serves_no "does not serve" "未服务";
+    serves_not_yet "does not serve yet" "尚未服务";
     version "Version" "版本";
     list "List" "列表";
     backend "Backend" "后端";

@@ -165,10 +165,17 @@ fn nodes(ready: usize, updated: usize, failed: usize, absent: usize) -> Value {
 fn under_way(camera: &mut Camera<'_>, cluster: &Cluster) {
     let conditions = json!([
         condition("Ready", "False", "Updating", "4 of 6 nodes serve; worker-4 and worker-5 are next"),
-        condition("NodesConfigured", "False", "Rolling", "4 of 6 nodes have what is wanted"),
+        condition(
+            "NodesConfigured",
+            "False",
+            "NodesOutdated",
+            "4 of 6 nodes serve, 4 with what is wanted now"
+        ),
         condition("InjectorSynced", "True", "Waiting", "pods keep istio-init until all nodes serve"),
     ]);
-    let way = json!({ "nodes": nodes(4, 4, 0, 0), "operation": operation("Enable", 1, 3, 0), "conditions": conditions,
+    let way = json!({ "nodes": nodes(4, 4, 0, 0), "operation": operation("Enable", 1, 1, 0), "conditions": conditions,
+        "failingNodes": [failing("worker-4", "MR2003", "the agent's image is being pulled"),
+            failing("worker-5", "MR2003", "the agent's image is being pulled")],
         "workloads": workloads(0, 28, 25) });
     let serve = |is: bool| {
         for node in ["worker-4", "worker-5"] {
@@ -262,8 +269,8 @@ fn in_trouble(camera: &mut Camera<'_>, cluster: &Cluster) {
         "agents-unreachable",
         json!({
             "nodes": nodes(4, 6, 2, 0),
-            "failingNodes": [failing("worker-1", "MR2002", "the agent is not ready: its pod restarts again and again"),
-                failing("worker-2", "MR2002", "the agent is not ready: its pod restarts again and again")],
+            "failingNodes": [failing("worker-1", "MR2003", "the agent is not ready: its pod restarts again and again"),
+                failing("worker-2", "MR2003", "the agent is not ready: its pod restarts again and again")],
             "conditions": [ready("4 of 6 nodes serve"),
                 condition("NodesConfigured", "False", "NodeFailing", "worker-1 and worker-2 have no agent that answers")],
         }),

@@ -194,7 +194,8 @@ fn under_way() -> Vec<(State, Facts)> {
     let debt =
         json!({ "workloads": { "cni": 4, "initContainer": 1, "none": 0, "restartDebt": 3, "drifted": 0 } });
     let operation = json!({ "operation": { "kind": "UpdateSettings", "generation": 7, "startedAt": "2026-11-22T11:58:00Z",
-        "progressedAt": "2026-11-22T11:59:00Z", "deadline": "2026-11-22T12:09:00Z" } });
+        "progressedAt": "2026-11-22T11:59:00Z", "deadline": "2026-11-22T12:09:00Z" },
+        "failingNodes": failing("MR2002") });
     let updating = status("Updating", "Installing", operation);
     vec![
         (State::Loading, loading),

@@ -1,7 +1,7 @@
 //! WebDriver's wire: one JSON request over one connection to loopback, with a deadline.
 //!
-//! Of <https://www.w3.org/TR/webdriver2/> ten requests are needed here. The library for all of it brings forty-six packages, some
-//! twice and one under a licence that deny.toml does not take.
+//! Of <https://www.w3.org/TR/webdriver2/> ten requests are needed here. The library for all of it, fantoccini, brings forty-six
+//! packages, some twice, and one of them, webdriver, is under MPL-2.0, which deny.toml does not take.
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};

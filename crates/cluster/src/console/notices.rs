@@ -4,7 +4,7 @@
 use super::facts::{Draft, Facts, Rights};
 use super::namespaces::Pods;
 use super::proposal::Proposal;
-use super::state::{Away, State, away, condition, is_agent, is_unfit, states, status};
+use super::state::{Away, State, away, condition, is_away, is_unfit, states, status};
 use super::words::Words;
 use crate::api::status::{FailingNode, MeshCNIStatus};
 use crate::args::output::{Lang, Mark};
@@ -100,7 +100,7 @@ fn notice(state: State, facts: &Facts, lang: Lang) -> Notice {
     // Whatever is wrong is wrong with something, and somebody says why.
     let is_bad = state.mark() == Mark::Bad;
     let affected = if is_bad && affected.is_empty() { vec![MESH.to_owned()] } else { affected };
-    let named = || failing(&status, |_| true).into_iter().next();
+    let named = || failing(&status, &|_| true).into_iter().next();
     let cause =
         if is_bad && cause.is_empty() { named().unwrap_or_else(|| message(&status, "Ready")) } else { cause };
     let by_flag = state == State::ReadOnly && facts.rights == Rights::Flag;
@@ -129,7 +129,7 @@ fn of_nodes(
     status: &MeshCNIStatus,
     lang: Lang,
 ) -> (Option<Code>, String, Vec<String>) {
-    let all = |_: &str| true;
+    let all = |_: &FailingNode| true;
     let first = |nodes: &[String]| nodes.first().and_then(|text| coded(text));
     match state {
         State::ControllerAway => {
@@ -150,17 +150,19 @@ fn of_nodes(
             let named = labelled.map(|one| format!("{} ({})", one.name, one.injection)).collect();
             (Some(Code::NoInjector), message(status, "InjectorSynced"), few(named, lang))
         }
-        State::UnsupportedRuntime | State::AgentsUnreachable => {
-            let of = if state == State::UnsupportedRuntime { is_unfit } else { is_agent };
-            let nodes = failing(status, of);
-            let reason = status.failing_nodes.iter().find(|node| is_unfit(&node.code));
-            let reason =
-                reason.filter(|_| state == State::UnsupportedRuntime).map(|node| node.reason.clone());
-            (first(&nodes), reason.unwrap_or_else(|| message(status, "NodesConfigured")), nodes)
+        State::AgentsUnreachable => {
+            let nodes = failing(status, &|node| is_away(node, status, facts.now));
+            (first(&nodes), message(status, "NodesConfigured"), nodes)
         }
-        State::Stalled => (Some(Code::RolloutStalled), message(status, "Stalled"), failing(status, all)),
+        State::UnsupportedRuntime => {
+            let reason = status.failing_nodes.iter().find(|node| is_unfit(&node.code));
+            let reason = reason.map(|node| node.reason.clone()).unwrap_or_default();
+            let nodes = failing(status, &|node| is_unfit(&node.code));
+            (first(&nodes), reason, nodes)
+        }
+        State::Stalled => (Some(Code::RolloutStalled), message(status, "Stalled"), failing(status, &all)),
         State::Degraded => {
-            let (nodes, cause) = (failing(status, all), message(status, "Ready"));
+            let (nodes, cause) = (failing(status, &all), message(status, "Ready"));
             (first(&nodes).or_else(|| coded(&cause)), cause, nodes)
         }
         State::Paused => {
@@ -215,10 +217,10 @@ fn message(status: &MeshCNIStatus, kind: &str) -> String {
     condition(status, kind).map(|one| one.message.clone()).unwrap_or_default()
 }
 
-/// The failing nodes with these codes; the status has ten at most.
-fn failing(status: &MeshCNIStatus, of: fn(&str) -> bool) -> Vec<String> {
+/// The failing nodes of which this is so; the status has ten at most.
+fn failing(status: &MeshCNIStatus, of: &dyn Fn(&FailingNode) -> bool) -> Vec<String> {
     let named = |node: &FailingNode| format!("{} {}: {}", node.code, node.name, node.reason);
-    status.failing_nodes.iter().filter(|node| of(&node.code)).map(named).collect()
+    status.failing_nodes.iter().filter(|node| of(node)).map(named).collect()
 }
 
 /// Namespaces by their pods that owe a restart, the most first.

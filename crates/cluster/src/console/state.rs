@@ -164,12 +164,9 @@ pub(crate) fn states(facts: &Facts) -> Vec<State> {
     if is("InjectorSynced", "NoInjector") {
         states.push(State::InjectorMissing);
     }
-    let fail = |of: fn(&str) -> bool| {
-        let failing = status.failing_nodes.iter().filter(|node| of(&node.code));
-        failing.filter(|node| !is_awaited(node, &status, facts.now)).count() > 0
-    };
-    states.extend(fail(is_agent).then_some(State::AgentsUnreachable));
-    states.extend(fail(is_unfit).then_some(State::UnsupportedRuntime));
+    let fail = |of: &dyn Fn(&FailingNode) -> bool| status.failing_nodes.iter().any(of);
+    states.extend(fail(&|node| is_away(node, &status, facts.now)).then_some(State::AgentsUnreachable));
+    states.extend(fail(&|node| is_unfit(&node.code)).then_some(State::UnsupportedRuntime));
     states.extend(away(facts).map(|_| State::ControllerAway));
     states.sort();
     states
@@ -270,8 +267,13 @@ pub(super) fn is_awaited(node: &FailingNode, status: &MeshCNIStatus, now: Timest
     is_agent(&node.code) && now.duration_since(since).abs() <= BROUGHT
 }
 
+/// Whether a node's agent is away, and not only on its way.
+pub(super) fn is_away(node: &FailingNode, status: &MeshCNIStatus, now: Timestamp) -> bool {
+    is_agent(&node.code) && !is_awaited(node, status, now)
+}
+
 /// Codes of a node whose agent is away or does not answer.
-pub(super) fn is_agent(code: &str) -> bool {
+fn is_agent(code: &str) -> bool {
     let codes = [Code::AgentAbsent, Code::AgentNotReady, Code::ReportStale, Code::AgentUnreachable];
     Code::from_id(code).is_some_and(|code| codes.contains(&code))
 }
